@@ -1,0 +1,26 @@
+"""Noisy injective flows: normalizing flows across dimensions, in JAX. Written by hand; every other module is exported from nbs/."""
+__version__ = "0.0.1"
+
+_HOME = {name: module for module, names in {
+    'layer': 'Layer Chain check_contract log_mean_exp',
+    'gaussian': 'GaussianInjection',
+    'heads': 'StandardNormal GaussianNIF NoisyInjective',
+    'bijections': 'UniformDequantization Logit ActNorm InvertibleConv1x1 AffineCoupling Squeeze Flatten Reverse Standardise '
+                  'Split Repeat ConvNet MLP',
+    'glow': 'flow_step glow_body vector_body',
+    'models': 'Flow NF NIF DeepNIF build_model released_code_sample',
+    'data': 'load quantize to_uint8',
+    'training': 'fit',
+    'likelihood': 'bits_per_dim_of log_likelihood_of paired_difference',
+}.items() for name in names.split()}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name):
+    "Modules load when first used, so that `import nif_lit` costs nothing (PEP 562)."
+    from importlib import import_module
+    if name in _HOME: return getattr(import_module(f'nif_lit.{_HOME[name]}'), name)
+    raise AttributeError(f"module 'nif_lit' has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__(): return __all__ + ['__version__']
