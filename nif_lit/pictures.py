@@ -17,7 +17,7 @@ import numpy as np
 
 # %% ../nbs/24_pictures.ipynb #c94083d4
 COLOURS = {'data': '#7f7f7f', 'NF': '#e8771a', 'NIF': '#2272b4', 'reference': '#000000'}
-_BLUES = ((0x7f, 0xb8, 0xe3), (0x0b, 0x33, 0x61))                    # the NIF shades run from the first to the second
+_BLUES = ((0x5f, 0xa3, 0xd9), (0x0a, 0x2c, 0x55))                    # the NIF shades run from the first to the second
 RC = {'figure.dpi': 90, 'savefig.dpi': 'figure', 'font.family': 'DejaVu Sans', 'font.size': 10, 'axes.titlesize': 11,
       'axes.titlelocation': 'left', 'axes.spines.top': False, 'axes.spines.right': False, 'axes.edgecolor': '#555555',
       'axes.prop_cycle': "cycler('color', ['#2272b4', '#e8771a', '#7f7f7f', '#000000'])", 'legend.frameon': False,
@@ -85,7 +85,7 @@ def png(picture):
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
             raise ValueError(f'expected a uint8 picture of shape (H, W, 3), got {picture.dtype} {picture.shape}')
         Image.fromarray(picture).save(out, format='png')
-    elif hasattr(picture, 'savefig'): 
+    elif hasattr(picture, 'savefig'):
         with style(): picture.savefig(out, format='png', dpi=picture.dpi, metadata={'Software': None})
     else: raise ValueError(f'expected a figure or a uint8 array (H, W, 3), got {type(picture).__name__}')
     return out.getvalue()
@@ -125,25 +125,25 @@ def _text_size(texts, size):
     return [int(np.ceil(max(s))) for s in zip(*sizes)]
 
 
-def _grid_layout(shapes, zoom, rows, column_labels, captions, title):
-    "Whole-pixel measures of a grid: zoom, image size, pitch, margins."
-    n, (H, W) = max(s[0] for s in shapes), shapes[0][1:3]
+def _grid_layout(rows, zoom, column_labels, captions, title):
+    "Whole-pixel measures of a grid: zoom, image size, column pitch, left margin, bottom of the column labels, top of each row, figure size."
+    shapes = [np.shape(x) for x in rows.values()]; n, (H, W) = max(s[0] for s in shapes), shapes[0][1:3]
     k = zoom or max(1, min(round(56 / max(H, W)), 960 // (n * W)))
-    text, _ = _text_size([*(column_labels or ()), *(c for cs in (captions or {}).values() for c in cs)], 8.5)
-    label, under, head = _text_size(rows, 10)[0], 17 if captions else 0, (27 if title else 6) + (18 if column_labels else 0)
-    step_x, step_y, left = max(k * W + 4, text + 8), k * H + (under + 6 if captions else 4), 8 + label + 10
-    width = max(left + n * step_x + 4, _text_size([title or ''], 11)[0] + 16)
-    return dict(k=k, n=n, h=k * H, w=k * W, step_x=step_x, step_y=step_y, left=left, head=head, size=(width, head + len(shapes) * step_y + 2))
+    text, left = _text_size([*column_labels, *(c for cs in captions.values() for c in cs)], 8.5)[0], 18 + _text_size(rows, 10)[0]
+    head, step = (27 if title else 6) + (18 if column_labels else 0), max(k * W + 4, text + 8)
+    tops = np.cumsum([head, *(k * H + (23 if captions.get(label) else 4) for label in rows)]).tolist()
+    return dict(k=k, n=n, h=k * H, w=k * W, step=step, left=left, head=head, tops=tops[:-1],
+                size=(max(left + n * step + 4, _text_size([title or ''], 11)[0] + 16), tops[-1] + 2))
 
 
 def _check_grid(rows, column_labels, captions, zoom):
     "Raises `ValueError` unless the parts of a grid fit together."
-    if not (isinstance(rows, dict) and rows): raise ValueError(f'rows: expected a non-empty dict label -> images, got {type(rows).__name__} {rows if not rows else ""}'.rstrip())
-    shapes = [np.shape(x) for x in rows.values()]
-    if len({s[1:3] for s in shapes}) > 1: raise ValueError(f'rows: expected one height and width for all, got {dict(zip(rows, shapes))}')
-    n = max(s[0] for s in shapes)
-    if column_labels is not None and len(column_labels) != n: raise ValueError(f'column_labels: expected {n}, one per column, got {len(column_labels)}')
-    for label, texts in (captions or {}).items():
+    if not isinstance(rows, dict) or not rows: raise ValueError(f'rows: expected a non-empty dict label -> images, got {rows if rows == {} else type(rows).__name__}')
+    shapes = {label: np.shape(x) for label, x in rows.items()}
+    if len({s[1:3] for s in shapes.values()}) > 1: raise ValueError(f'rows: expected one height and width for all, got {shapes}')
+    n = max(s[0] if s else 0 for s in shapes.values())
+    if column_labels and len(column_labels) != n: raise ValueError(f'column_labels: expected {n}, one per column, got {len(column_labels)}')
+    for label, texts in captions.items():
         if label not in rows: raise ValueError(f'captions: expected labels among {list(rows)}, got {label!r}')
         if len(texts) != len(rows[label]): raise ValueError(f'captions[{label!r}]: expected {len(rows[label])}, one per image, got {len(texts)}')
     if zoom is not None and not (isinstance(zoom, (int, np.integer)) and zoom >= 1): raise ValueError(f'zoom must be a positive integer, got {zoom!r}')
@@ -156,24 +156,20 @@ def grid_figure(rows, bits, *, title=None, column_labels=None, captions=None, zo
     column_labels: one text per column, above. captions: dict label -> one text per image, below (a reconstruction's error).
     Raises `ValueError` where shapes, levels or counts do not fit.
     """
-    rows = {label: (_levels(x, bits, f'rows[{label!r}]'), x)[0] for label, x in rows.items()} if isinstance(rows, dict) else rows
-    column_labels, captions = column_labels and [str(t) for t in column_labels], captions and {k: [str(t) for t in v] for k, v in captions.items()}
+    column_labels, captions = [str(t) for t in column_labels or ()], {k: [str(t) for t in v] for k, v in (captions or {}).items()}
     _check_grid(rows, column_labels, captions, zoom)
-    g = _grid_layout([x.shape for x in rows.values()], zoom, rows, column_labels, captions, title); (width, height), colours = g['size'], label_colours(rows)
+    rows, colours = {label: _levels(x, bits, f'rows[{label!r}]') for label, x in rows.items()}, label_colours(rows)
+    g = _grid_layout(rows, zoom, column_labels, captions, title); width, height = g['size']
     with style():
         fig = _figure_class()(figsize=(width / RC['figure.dpi'], height / RC['figure.dpi']))
-        def text(x, y, s, **how): fig.text(x / width, 1 - y / height, s, **how)
-        middles = [g['left'] + j * g['step_x'] + g['step_x'] / 2 for j in range(g['n'])]
-        if title: text(8, 6, title, va='top', fontsize=11)
-        for x, label in zip(middles, column_labels or ()): text(x, g['head'] - 4, label, va='bottom', ha='center', fontsize=8.5, color='#333333')
-        for i, (label, images) in enumerate(rows.items()):
-            top = g['head'] + i * g['step_y']
-            text(g['left'] - 10, top + g['h'] / 2, label, va='center', ha='right', color=colours[label])
-            for j, image in enumerate(images):
-                x = g['left'] + j * g['step_x'] + (g['step_x'] - g['w']) // 2
-                fig.figimage(image.repeat(g['k'], 0).repeat(g['k'], 1), x, height - top - g['h'], origin='upper')
-            for x, caption in zip(middles, (captions or {}).get(label, ())):
-                text(x, top + g['h'] + 3, caption, va='top', ha='center', fontsize=8.5, color='#333333')
+        def text(x, y, s, size=8.5, color='#333333', **how): fig.text(x / width, 1 - y / height, s, fontsize=size, color=color, **how)
+        lefts = [g['left'] + j * g['step'] + (g['step'] - g['w']) // 2 for j in range(g['n'])]
+        if title: text(8, 6, title, 11, 'black', va='top')
+        for x, label in zip(lefts, column_labels): text(x + g['w'] / 2, g['head'] - 4, label, va='bottom', ha='center')
+        for (label, images), top in zip(rows.items(), g['tops']):
+            text(g['left'] - 10, top + g['h'] / 2, label, 10, colours[label], va='center', ha='right')
+            for x, image in zip(lefts, images): fig.figimage(image.repeat(g['k'], 0).repeat(g['k'], 1), x, height - top - g['h'], origin='upper')
+            for x, caption in zip(lefts, captions.get(label, ())): text(x + g['w'] / 2, top + g['h'] + 3, caption, va='top', ha='center')
     return fig
 
 # %% ../nbs/24_pictures.ipynb #ddbb68b3
@@ -227,7 +223,7 @@ def dots_figure(table, xlabel, *, title=None, reference=None, digits=3, width=6.
             ax.errorbar(row['mean'], y + 0.16, xerr=sd, fmt='|', ms=11, mew=2, color=c, capsize=3, lw=1.6)
             ax.plot(row['values'], np.full(len(row['values']), y - 0.16), 'o', ms=5, color=c, alpha=0.65, mec='white', mew=0.6)
             numbers = f"{row['mean']:.{digits}f}" + (f" \u00b1 {sd:.{digits}f}" if sd is not None else '')
-            ax.text(1.02, y, numbers, transform=ax.get_yaxis_transform(), va='center', color=c)
+            ax.text(1.02, y, numbers, transform=ax.get_yaxis_transform(), va='center', color='#333333')
         for label, x in (reference or {}).items():
             ax.axvline(x, color=COLOURS['reference'], ls='--', lw=1.2)
             ax.annotate(label, (x, 1), xycoords=ax.get_xaxis_transform(), xytext=(0, 3), textcoords='offset points', ha='center', fontsize=8.5)

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from .models import Flow, build_model
+from .models import Flow, bare, build_model
 
 # %% ../nbs/21_training.ipynb #1c2b9626
 @lru_cache
@@ -38,18 +38,17 @@ def optimiser(learning_rate, warmup, clip):
 
 
 @partial(jax.jit, static_argnames=('graphdef', 'tx', 'n_samples'), donate_argnames=('state',))
-def train_steps(state, fixed, data, batches, steps, key, *, graphdef, tx, n_samples):
-    "Several training steps in one dispatch: batches (k, batch) of row numbers, steps (k,). Returns the state and the losses (k,) in nats per dimension."
+def train_steps(state, fixed, data, batches, first, count, key, *, graphdef, tx, n_samples):
+    "Several training steps in one dispatch: batches (k, batch) of row numbers, of which `count` are run, from step `first`. Returns the state and the losses (k,) in nats per dimension."
     def loss(params, x, key):
         model = nnx.merge(graphdef, params, fixed)
         return -model.log_prob(x, key=key, n_samples=n_samples).mean() / math.prod(x.shape[1:])
-    def one(state, part):
-        params, opt_state = state
-        rows, step = part
-        value, gradient = jax.value_and_grad(loss)(params, data[rows], jax.random.fold_in(key, step))
+    def one(i, carry):
+        (params, opt_state), losses = carry
+        value, gradient = jax.value_and_grad(loss)(params, data[batches[i]], jax.random.fold_in(key, first + i))
         updates, opt_state = tx.update(gradient, opt_state, params)
-        return (optax.apply_updates(params, updates), opt_state), value
-    return jax.lax.scan(one, state, (batches, steps))
+        return (optax.apply_updates(params, updates), opt_state), losses.at[i].set(value)
+    return jax.lax.fori_loop(0, count, one, (state, jnp.zeros(batches.shape[0])))           # count is traced: one compilation for any
 
 
 class DataOrder:
@@ -162,7 +161,7 @@ EXPLODES = 10.0          # nats per dimension above the best dispatch so far: no
 
 def _restore_run(folder, step, model, tx):
     "(params, fixed) and the optimiser state of a saved run; tx None: any."
-    _, params, fixed = nnx.split(model, nnx.Param, ...)
+    _, params, fixed = nnx.split(bare(model), nnx.Param, ...)
     tx = tx or optimiser(1e-3, 1, 5.0)
     tree = restore_state(folder, step, dict(params=params, fixed=fixed, opt=tx.init(params)))
     return (tree['params'], tree['fixed']), tree['opt']
@@ -244,7 +243,7 @@ def fit(model, data, *, seed=0, images=None, minutes=None, batch_size=64, learni
         if folder is not None: (folder/'metrics.jsonl').unlink(missing_ok=True)
         if model.shape is not None and len(model.shape) == 1: model.initialise(host, key=start_key)       # a constant column shows only in all rows
         else: model.initialise(data[np.concatenate([order.rows(k) for k in range(-(-min(512, len(data)) // batch_size)) if k < order.per_epoch])], key=start_key)
-    graphdef, params, fixed = nnx.split(model, nnx.Param, ...)
+    graphdef, params, fixed = nnx.split(bare(model), nnx.Param, ...)
     state = (params, tx.init(params))
     if found is not None:
         (params, fixed), opt_state = _restore_run(folder/'checkpoints', found, model, tx)
@@ -275,9 +274,10 @@ def fit(model, data, *, seed=0, images=None, minutes=None, batch_size=64, learni
             k = steps_per_dispatch if total is None else min(steps_per_dispatch, total - step)
             if stop_after is not None: k = min(k, stop_after - (step - resumed_at))
             began = time.monotonic()
-            rows = np.stack([order.rows(i) for i in range(step, step + k)])
-            new_state, losses = train_steps(state, fixed, data, rows, np.arange(step, step + k), noise_key, graphdef=graphdef, tx=tx, n_samples=n_samples)
-            losses = np.asarray(losses, np.float64)
+            rows = np.zeros((steps_per_dispatch, batch_size), np.int32)
+            rows[:k] = [order.rows(i) for i in range(step, step + k)]
+            new_state, losses = train_steps(state, fixed, data, rows, step, k, noise_key, graphdef=graphdef, tx=tx, n_samples=n_samples)
+            losses = np.asarray(losses, np.float64)[:k]
             mean = float(losses.mean())
             if not np.isfinite(losses).all() or mean > best + EXPLODES:
                 what = 'is not a number' if not np.isfinite(losses).all() else f'exploded to {mean * to_unit:.3g} {unit} from {best * to_unit:.3g}'
