@@ -128,7 +128,7 @@ def _text_size(texts, size):
 def _grid_layout(rows, zoom, column_labels, captions, title):
     "Whole-pixel measures of a grid: zoom, image size, column pitch, left margin, bottom of the column labels, top of each row, figure size."
     shapes = [np.shape(x) for x in rows.values()]; n, (H, W) = max(s[0] for s in shapes), shapes[0][1:3]
-    k = zoom or max(1, min(round(56 / max(H, W)), 960 // (n * W)))
+    k = zoom or max(1, min(round(56 / max(H, W)), 800 // (n * W)))
     text, left = _text_size([*column_labels, *(c for cs in captions.values() for c in cs)], 8.5)[0], 18 + _text_size(rows, 10)[0]
     head, step = (27 if title else 6) + (18 if column_labels else 0), max(k * W + 4, text + 8)
     tops = np.cumsum([head, *(k * H + (23 if captions.get(label) else 4) for label in rows)]).tolist()
@@ -175,24 +175,26 @@ def grid_figure(rows, bits, *, title=None, column_labels=None, captions=None, zo
 # %% ../nbs/24_pictures.ipynb #ddbb68b3
 def _series(label, x, y):
     x, y = np.asarray(x, float), np.asarray(y, float)
-    if x.ndim != 1 or x.shape != y.shape or not x.size: raise ValueError(f'{label!r}: expected x and y of one shape (k,), k >= 1, got {x.shape} and {y.shape}')
-    return x, y
+    if x.ndim != 1 or y.ndim not in (1, 2) or y.shape[-1:] != x.shape or not y.size:
+        raise ValueError(f'{label!r}: expected x (k,) and y (k,) or (seeds, k), k >= 1, got {x.shape} and {y.shape}')
+    return x, np.atleast_2d(y)
 
 
-def curve_figure(metrics, xlabel, ylabel, *, title=None, reference=None, log_x=False, size=(6.2, 3.3)):
-    """A figure with one line per entry of `metrics`, a dict label -> (x, y), each (k,); colours by `label_colours`. NaN leaves a hole.
+def curve_figure(metrics, xlabel, ylabel, *, title=None, reference=None, log_x=False, size=(5.4, 3.1)):
+    """A figure with one line per entry of `metrics`, a dict label -> (x, y), x (k,), y (k,) or (seeds, k); colours by `label_colours`. NaN leaves a hole.
 
-    reference: dict label -> y, drawn as dashed black levels. size: inches, at 90 dots each. Raises `ValueError` where shapes differ or nothing is there.
+    Of several seeds the mean is drawn, and each seed thin behind it. reference: dict label -> y, drawn as dashed black levels. size: inches, at 90 dots each. Raises `ValueError` where shapes differ or nothing is there.
     """
     if not (isinstance(metrics, dict) and metrics): raise ValueError(f'metrics: expected a non-empty dict label -> (x, y), got {metrics!r}')
     series, colours, seen = {label: _series(label, *xy) for label, xy in metrics.items()}, label_colours(metrics), []
     with style():
         fig = _figure_class()(figsize=size, layout='constrained'); ax = fig.add_subplot()
-        def last(label): return next((v for v in series[label][1][::-1] if np.isfinite(v)), -np.inf)
+        def last(label): return next((v for v in series[label][1].mean(0)[::-1] if np.isfinite(v)), -np.inf)
         for label in sorted(series, key=last, reverse=True):
-            ax.plot(*series[label], label=label, color=colours[label], lw=1.8, ls=('-', ':', '-.')[seen.count(colours[label]) % 3],
-                    marker='o' if len(series[label][0]) == 1 else None)
-            seen.append(colours[label])
+            (x, ys), c = series[label], colours[label]
+            if len(ys) > 1: ax.plot(x, ys.T, color=c, lw=0.7, alpha=0.5)
+            ax.plot(x, ys.mean(0), label=label, color=c, lw=1.8, ls=('-', ':', '-.')[seen.count(c) % 3], marker='o' if len(x) == 1 else None)
+            seen.append(c)
         for label, y in (reference or {}).items(): ax.axhline(y, color=COLOURS['reference'], ls='--', lw=1.2, label=label)
         ax.set(xlabel=xlabel, ylabel=ylabel, title=title or '', xscale='log' if log_x else 'linear')
         ax.margins(x=0.01); ax.grid(axis='y', color='#e4e4e4', lw=0.8); ax.set_axisbelow(True)
@@ -210,7 +212,7 @@ def _check_dots(table):
             raise ValueError(f"{row['label']!r}: expected a finite mean and finite values of shape (seeds,), got {row['mean']} and {values.tolist()}")
 
 
-def dots_figure(table, xlabel, *, title=None, reference=None, digits=3, width=6.2):
+def dots_figure(table, xlabel, *, title=None, reference=None, digits=3, width=5.4):
     """A figure with one line per row of `table`, a list of dict(label, mean, sd, values): a dot per seed, a bar mean ± sd, the numbers at the right.
 
     sd None or NaN (one seed) draws no bar. reference: dict label -> value, dashed black. Raises `ValueError` for missing keys or a value that is not finite.
@@ -269,10 +271,11 @@ a { color: var(--accent) }
 nav ul { display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; margin: 1rem 0 1.5rem; padding: 0; list-style: none; font-size: .95rem }
 section { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; padding: 1.1rem 1.25rem 1.25rem; margin: 0 0 1.25rem }
 .caption { color: var(--soft) }
-.box { overflow-x: auto; border-radius: .4rem }
-.box + .box { margin-top: 1rem }
-.box a { display: block; width: fit-content; min-width: 100%; background: #fff; padding: .5rem; border-radius: .4rem }
-img { display: block; max-width: max(100%, 30rem); height: auto }
+.row { display: flex; flex-wrap: wrap; gap: 1rem 2rem; align-items: flex-start }
+.box { overflow-x: auto; max-width: 100% }
+.box a { display: block; width: fit-content; background: #fff; padding: .4rem; border-radius: .4rem }
+.box .wide { min-width: 36rem }
+img { display: block; max-width: 100%; height: auto }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; overflow-wrap: normal }
 th, td { padding: .4rem .9rem; text-align: left; white-space: nowrap; border-bottom: 1px solid var(--line) }
 th { color: var(--soft); font-weight: 600; font-size: .9rem }
@@ -281,6 +284,7 @@ th:first-child, td:first-child { padding-left: .2rem }
 footer { color: var(--soft); font-size: .85rem; padding-bottom: 3rem }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: .5rem 0 }
 dt { font-weight: 600 } dd { margin: 0 }
+@media (max-width: 34rem) { header, main, footer { padding-left: .7rem; padding-right: .7rem } section { padding: .8rem } th, td { padding: .35rem .55rem } }
 """
 
 
@@ -300,7 +304,8 @@ def _picture_html(folder, name, alt):
     if not (alt and alt.strip()): raise ValueError(f'alt: expected a description of {str(name)!r}, got {alt!r}')
     w, h = (int.from_bytes(head[i:i + 4], 'big') for i in (16, 20))
     link = html.escape(quote(file.relative_to(folder.resolve()).as_posix()))
-    return f'<div class="box"><a href="{link}"><img src="{link}" width="{w}" height="{h}" alt="{html.escape(alt)}"></a></div>'
+    wide = ' class="wide"' if w > 600 else ''
+    return f'<div class="box"><a href="{link}"{wide}><img src="{link}" width="{w}" height="{h}" alt="{html.escape(alt)}"></a></div>'
 
 
 def _paragraphs(text, kind=''): return ''.join(f'<p{kind}>{html.escape(p.strip())}</p>' for p in re.split(r'\n\s*\n', text or '') if p.strip())
@@ -311,7 +316,7 @@ def _section_html(folder, i, section):
     if extra or not section.get('title'): raise ValueError(f'section {i}: expected title, and of caption, png, alt, table what is there; got {sorted(section)}')
     picture = _picture_html(folder, section['png'], section.get('alt')) if section.get('png') else ''
     table = _table_html(*section['table'], section['title']) if section.get('table') else ''
-    return f'<section id="s{i}"><h2>{html.escape(section["title"])}</h2>{_paragraphs(section.get("caption"), " class=caption")}{table}{picture}</section>'
+    return f'<section id="s{i}"><h2>{html.escape(section["title"])}</h2>{_paragraphs(section.get("caption"), " class=caption")}<div class="row">{table}{picture}</div></section>'
 
 
 def gallery(folder, *, title, intro, sections, provenance=None):

@@ -1,0 +1,45 @@
+# make reproduce   the smoke reproduction, from nothing        make test   everything that CI runs
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.13 python3.12 python3.11 python3 python)
+
+.PHONY: help reproduce test lock readme docs clean
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(BIN)/python:
+	@found=; for p in $(CANDIDATES); do \
+	  if "$$p" -c 'import sys; raise SystemExit(not (3, 11) <= sys.version_info[:2] < (3, 14))' >/dev/null 2>&1; then found="$$p"; break; fi; done; \
+	if [ -z "$$found" ]; then echo "nif_lit needs Python 3.11, 3.12 or 3.13 and found none (tried: $(CANDIDATES)); install one, or name it: make reproduce PYTHON=/path/to/python" >&2; exit 1; fi; \
+	rm -rf $(VENV); "$$found" -m venv $(VENV) >/dev/null 2>&1 || { rm -rf $(VENV); echo "$$found cannot make a virtual environment: install its venv package (Debian: apt install python3-venv)" >&2; exit 1; }
+
+$(VENV)/.runtime: $(BIN)/python requirements.lock pyproject.toml
+	@echo "Installing (some minutes, once) ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock && $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e . && touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
+	@echo "Installing what the tests need ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-dev.lock && touch $@
+
+reproduce: $(VENV)/.runtime  ## train NF and NIF on digits and draw every figure (under 6 minutes after installation)
+	@$(BIN)/nif_lit reproduce --scale smoke
+
+test: $(VENV)/.dev  ## everything that CI runs
+	@$(BIN)/python -m pytest
+
+lock:  ## write the lock files anew (needs uv)
+	@uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate pyproject.toml -o requirements.lock
+	@uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+readme: $(VENV)/.dev  ## README.md from nbs/index.ipynb
+	@$(BIN)/python scripts/readme.py
+
+docs: $(VENV)/.dev  ## the pages, in _docs (needs Quarto)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" nbdev_docs
+
+clean:  ## remove the environment and generated pages, keep runs
+	@rm -rf $(VENV) _docs _proc _preview build *.egg-info

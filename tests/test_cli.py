@@ -1,0 +1,61 @@
+"The command line: help, errors in one line, exit codes, and one run through every command."
+import json
+import os
+import subprocess
+import sys
+import numpy as np
+import pytest
+from nif_lit.cli import app, help_of
+
+COMMANDS = ('reproduce', 'train', 'evaluate', 'sample', 'embed', 'data')
+
+
+def call(*arguments, cwd=None, **env):
+    return subprocess.run([sys.executable, '-W', 'error::DeprecationWarning:nif_lit', '-c', 'from nif_lit.cli import main; main()', *map(str, arguments)], capture_output=True, text=True, cwd=cwd, timeout=500, env=os.environ | env)
+
+
+def test_help_has_examples_everywhere():
+    assert all(name in help_of() for name in COMMANDS) and 'Example' in help_of()
+    for name in COMMANDS: assert f'nif_lit {name}' in help_of(name) and 'Example' in help_of(name)
+
+
+@pytest.mark.parametrize('arguments, code, word', [(('train', '--dataset', 'fashon_mnist'), 1, "mean 'fashion_mnist'"), (('train', '--models', 'NFI-64'), 1, "mean 'NIF-64'"), (('reproduce', 'fig88'), 1, "mean 'fig8'"),
+                                                  (('reproduce', '--scale', 'smok'), 1, "mean 'smoke'"), (('data', 'digits', '--bits', '12'), 1, '1 to 8'), (('sample', 'nowhere'), 1, 'model.json'), (('evaluate', 'nowhere'), 1, 'model.json'),
+                                                  (('embed', 'nowhere', '--out', 'x.txt'), 1, '.npy'), (('trian',), 2, 'trian'), (('sample',), 2, 'RUN'), (('data', 'cifar10', '--data-folder', 'nowhere'), 1, 'does not exist')])
+def test_errors_are_one_line_and_exit_codes_right(arguments, code, word, tmp_path):
+    done = call(*arguments, cwd=tmp_path)
+    assert done.returncode == code and word in done.stderr, (done.returncode, done.stderr)
+    assert 'Traceback' not in done.stderr
+    if code == 1: assert done.stderr.startswith('nif_lit: ') and done.stderr.count('\n') == 1
+
+
+def test_every_command_on_a_small_run(tmp_path):
+    train = ('train', '--dataset', 'digits', '--scale', 'smoke', '--models', 'NF,NIF-8', '--images', '640', '--quiet')
+    first, again = call(*train, cwd=tmp_path), call(*train, cwd=tmp_path)
+    assert first.returncode == 0 and first.stdout == again.stdout, first.stderr
+    runs = sorted((tmp_path/'runs').iterdir())
+    results = [json.loads((run/'result.json').read_text()) for run in runs]
+    assert {r['config']['model'] for r in results} == {'NF', 'NIF-8'} and {r['images_seen'] for r in results} == {640}
+    assert all(len(r['test_bits']) == 360 and 0 < r['test_bits_per_dim']['mean'] < 6 and r['round_trip_error_levels'] < 0.05 and r['provenance']['jax'] for r in results)
+    assert len(set(np.round(results[0]['test_bits'], 3))) > 100
+    nif = next(run for run, r in zip(runs, results) if r['config']['model'] == 'NIF-8')
+    evaluated = call('evaluate', nif, cwd=tmp_path)
+    want = next(r for r in results if r['config']['model'] == 'NIF-8')['test_bits_per_dim']
+    found = json.loads(evaluated.stdout)['bits_per_dim']
+    assert found['n'] == want['n'] and abs(found['mean'] - want['mean']) < 1e-6
+    assert call('sample', nif, '--s', '0', '--n', '6', '--out', 'a.png', cwd=tmp_path).returncode == 0 and (tmp_path/'a.png').stat().st_size > 100
+    assert call('sample', nif, '--s', '0', '--n', '6', '--out', 'a.npy', cwd=tmp_path).returncode == 0
+    assert call('sample', nif, '--s', '1', '--n', '6', '--out', 'b.npy', cwd=tmp_path).returncode == 0
+    a, b = np.load(tmp_path/'a.npy'), np.load(tmp_path/'b.npy')
+    assert a.shape == (6, 8, 8, 1) and a.max() < 8 and (a != b).any()
+    assert call('embed', nif, '--split', 'valid', cwd=tmp_path).returncode == 0 and np.load(tmp_path/'embeddings.npy').shape == (143, 8)
+    broken = call('sample', nif, '--s', '-1', cwd=tmp_path)
+    assert broken.returncode == 1 and 'variance' in broken.stderr
+    (nif/'model.json').write_text('{"name": "NIF-9", "shape": [8, 8, 1]}')
+    other = call('sample', nif, cwd=tmp_path)
+    assert other.returncode == 1 and 'cannot be read as this model' in other.stderr and other.stderr.count('\n') == 1
+
+
+def test_data_command(tmp_path):
+    done = call('data', 'digits', cwd=tmp_path)
+    assert done.returncode == 0 and '1,294 images' in done.stdout

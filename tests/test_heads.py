@@ -1,0 +1,107 @@
+"Heads against SciPy's dense normal at generic points, mass one, moments, bounds and keys."
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from scipy.stats import multivariate_normal
+from conftest import generic
+from nif_lit import Chain, Flow, GaussianInjection, GaussianNIF, NoisyInjective, StandardNormal
+from nif_lit.checks import check
+from nif_lit.layer import grid_quadrature, log_mean_exp
+
+
+def head(N, M, seed=1, **kw): return generic(GaussianNIF(N, M, rngs=nnx.Rngs(seed), **kw), seed, 0.4)
+
+
+def dense(inj): return np.asarray(inj.A[...], float), np.asarray(inj.b[...], float), np.diag(np.exp(2 * np.asarray(inj.log_sigma[...], float)))
+
+
+@pytest.mark.parametrize('N, M', [(5, 3), (7, 2), (4, 4), (2, 1), (1, 1), (9, 8)])
+@pytest.mark.parametrize('t, s', [(1.0, 1.0), (0.7, 1.6), (2.5, 0.3), (0.0, 1.2)])
+def test_closed_form(N, M, t, s, x64):
+    h = head(N, M, N * 10 + M)
+    A, b, Sigma = dense(h.injection)
+    hs = np.asarray(2 * jax.random.normal(jax.random.key(3), (6, N)))
+    ref = multivariate_normal(b, t * A @ A.T + s * Sigma).logpdf(hs)
+    check(h.log_prob(hs, t=t, s=s), ref)
+    if (t, s) != (1.0, 1.0): check(h.scale_noise(s).log_prob(hs, t=t), ref)
+    Lambda, u = A.T @ np.linalg.inv(Sigma) @ A, (hs - b) @ np.linalg.inv(Sigma) @ A
+    check(h.embed(hs), np.linalg.solve(Lambda, u.T).T, rtol=1e-8)
+    check(h.embed(hs, kind='posterior_mean'), np.linalg.solve(np.eye(M) + Lambda, u.T).T, rtol=1e-9, atol=1e-12)
+    check(h.embed(h.lift(hs[:, :M])), hs[:, :M], rtol=1e-7, atol=1e-9)
+
+
+def test_standard_normal(x64):
+    hs = np.asarray(jax.random.normal(jax.random.key(0), (5, 3)))
+    check(StandardNormal(3).log_prob(hs, t=0.4, s=9.0), multivariate_normal(np.zeros(3), 0.4 * np.eye(3)).logpdf(hs))
+
+
+@pytest.mark.parametrize('make', [lambda: StandardNormal(1), lambda: StandardNormal(2), lambda: head(1, 1), lambda: head(2, 1), lambda: head(2, 2)])
+def test_mass_one(make, x64):
+    h = make()
+    for t, s in ((1.0, 1.0), (0.5, 1.7)):
+        points, p, cell = grid_quadrature(lambda zs: h.log_prob(zs, t=t, s=s), [(-20, 20)] * h.N, 1500)
+        check(p.sum() * cell, np.array(1.0), rtol=1e-6)
+
+
+def test_samples(x64):
+    h = head(4, 2)
+    A, b, Sigma = dense(h.injection)
+    for t, s in ((0.6, 1.7), (1.0, 0.0)):
+        x = np.asarray(h.sample(jax.random.key(2), 200_000, t=t, s=s))
+        products = (x - b)[:, :, None] * (x - b)[:, None]
+        assert (np.abs(x.mean(0) - b) < 4 * x.std(0) / np.sqrt(len(x))).all()
+        assert (np.abs(products.mean(0) - t * A @ A.T - s * Sigma) < 4 * products.std(0) / np.sqrt(len(x))).all()
+
+
+def test_one_key_one_ray(x64):
+    h = head(4, 2)
+    a, b, c = (np.asarray(h.sample(jax.random.key(5), 8, s=s)) for s in (0.0, 0.25, 1.0))
+    check(c - a, 2 * (b - a), rtol=1e-9)
+
+
+def test_bound(x64):
+    inj = generic(GaussianInjection(4, 2, rngs=nnx.Rngs(3)), 3, 0.4)
+    closed = GaussianNIF(4, 2)
+    closed.injection = inj
+    bound, hs = NoisyInjective(inj, StandardNormal(2)), inj.forward(jnp.array([[0.4, -0.6]]), key=jax.random.key(1))
+    for t, s in ((1.0, 1.0), (0.8, 1.4)):
+        exact = float(closed.log_prob(hs, t=t, s=s)[0])
+        draws = np.asarray(jax.vmap(lambda k: bound.log_prob(hs, key=k, t=t, s=s)[0])(jax.random.split(jax.random.key(2), 100_000))) - exact
+        w = np.exp(draws)
+        assert abs(w.mean() - 1) < 4 * w.std() / np.sqrt(len(w))
+        many = np.asarray(jax.vmap(lambda k: bound.log_prob(hs, key=k, t=t, s=s, n_samples=32)[0])(jax.random.split(jax.random.key(3), 4000))) - exact
+        assert draws.mean() + 4 * draws.std() / np.sqrt(len(draws)) < many.mean() - 4 * many.std() / np.sqrt(len(many)) and many.mean() < 4 * many.std() / np.sqrt(len(many))
+    check(bound.embed(hs, kind='posterior_mean'), closed.embed(hs, kind='posterior_mean'))
+    check(bound.embed(hs), closed.embed(hs))
+
+
+def test_bound_through_a_flow_that_is_noisy_itself(x64):
+    outer, inner = (generic(GaussianInjection(n, m, rngs=nnx.Rngs(n)), n, 0.3) for n, m in ((4, 3), (3, 2)))
+    (A1, b1, S1), (A2, b2, S2) = dense(outer), dense(inner)
+    exact = multivariate_normal(A1 @ b2 + b1, A1 @ (A2 @ A2.T + S2) @ A1.T + S1)
+    x = exact.rvs(random_state=0).reshape(1, 4)
+    models = [Flow(Chain(outer, inner), StandardNormal(2)), NoisyInjective(outer, Flow(Chain(inner), StandardNormal(2))), NoisyInjective(Chain(outer, inner), StandardNormal(2))]
+    closed = GaussianNIF(3, 2)
+    closed.injection = inner
+    models.append(Flow(Chain(outer), closed))
+    for model in models:
+        scores = jax.vmap(lambda k: model.log_prob(x, key=k)[0])(jax.random.split(jax.random.key(1), 200_000))
+        w = np.exp(np.asarray(scores) - exact.logpdf(x[0]))
+        assert abs(w.mean() - 1) < 4 * w.std() / np.sqrt(len(w)), type(model)
+        ratio = np.exp(np.asarray(jax.vmap(lambda k: model.log_prob(x, key=k, n_samples=8)[0])(jax.random.split(jax.random.key(2), 20_000))) - exact.logpdf(x[0]))
+        assert abs(ratio.mean() - 1) < 4 * ratio.std() / np.sqrt(len(ratio)) and ratio.std() < w.std()
+
+
+def test_doors():
+    h, hs = GaussianNIF(4, 2), jnp.zeros((3, 4))
+    for call in (lambda: h.log_prob(hs, s=0), lambda: h.log_prob(hs, s=-1.0), lambda: h.log_prob(hs, t=float('nan')), lambda: h.log_prob(jnp.zeros((3, 5))), lambda: h.embed(hs, kind='mean'),
+                 lambda: h.lift(jnp.zeros((3, 3))), lambda: h.lift(jnp.zeros((3, 2)), s=1.0), lambda: StandardNormal(4).log_prob(hs, t=0), lambda: StandardNormal(0),
+                 lambda: NoisyInjective(h.injection, StandardNormal(2)).log_prob(hs), lambda: NoisyInjective(h, StandardNormal(2)), lambda: NoisyInjective(h.injection, 3),
+                 lambda: NoisyInjective(h.injection, StandardNormal(2)).log_prob(hs, key=jax.random.key(0), n_samples=0)):
+        with pytest.raises(ValueError): call()
+
+
+def test_log_mean_exp():
+    check(log_mean_exp(jnp.array([[1000.0, 0.0], [1000.0, 2.0]])), np.array([1000.0, np.log((1 + np.exp(2)) / 2)]), rtol=1e-6)

@@ -1,0 +1,225 @@
+"Every layer, one written here too, against the contract, round trips, jit, gradients, float32 and bad shapes."
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from scipy.stats import multivariate_normal
+from conftest import generic
+from nif_lit import (ActNorm, AffineCoupling, Chain, Flatten, GaussianInjection, InvertibleConv1x1, Layer, Logit, MLP, Repeat, Reverse, Split, Squeeze,
+                     Standardise, UniformDequantization, check_contract, flow_step, glow_body, vector_body)
+from nif_lit.checks import check, rejects
+
+
+class Cubed(Layer):
+    "A user's own bijection: z = a x³ + x."
+
+    def __init__(self, a=0.7): self.a = nnx.Param(jnp.asarray(a))
+
+    def inverse(self, x, *, key=None):
+        return self.a[...] * x ** 3 + x, jnp.log(3 * self.a[...] * x ** 2 + 1).reshape(x.shape[0], -1).sum(-1)
+
+    def forward(self, z, *, key=None, s=1.0):
+        a = self.a[...]
+        return 2 / jnp.sqrt(3 * a) * jnp.sinh(jnp.arcsinh(1.5 * jnp.sqrt(3 * a) * z) / 3)
+
+
+def image(shape, seed=0, low=0.2, high=7.8): return jax.random.uniform(jax.random.key(seed), shape, minval=low, maxval=high)
+
+
+def vectors(shape, seed=0): return jax.random.normal(jax.random.key(seed), shape)
+
+
+BIJECTIONS = {
+    'logit': lambda: (Logit(8.0), image((2, 2, 3, 2))),
+    'logit without margin': lambda: (Logit(8.0, 0.0), image((2, 3))),
+    'actnorm': lambda: (ActNorm(3), vectors((4, 2, 3, 3))),
+    'actnorm on vectors': lambda: (ActNorm(5), vectors((4, 5))),
+    'convolution': lambda: (InvertibleConv1x1(6), vectors((2, 2, 3, 6))),
+    'coupling': lambda: (AffineCoupling(4, channels=5), vectors((2, 3, 2, 4))),
+    'coupling, odd, 1 pixel': lambda: (AffineCoupling(5, channels=3), vectors((2, 1, 1, 5))),
+    'coupling on vectors': lambda: (AffineCoupling(5, net=MLP(2, 6, 7)), vectors((3, 5))),
+    'coupling of one': lambda: (AffineCoupling(1, net=MLP(0, 2, 4)), vectors((3, 1))),
+    'squeeze': lambda: (Squeeze(), vectors((2, 4, 6, 3))),
+    'flatten': lambda: (Flatten((2, 3, 1)), vectors((2, 2, 3, 1))),
+    'reverse': lambda: (Reverse(), vectors((2, 5))),
+    'standardise': lambda: (Standardise(4), vectors((3, 4))),
+    'split': lambda: (Split(Chain(ActNorm(2), Flatten((3, 1, 2))), (3, 1, 5)), vectors((2, 3, 1, 5))),
+    'repeat': lambda: (Repeat(lambda rngs: flow_step(4, 5, rngs=rngs), 3), vectors((2, 2, 2, 4))),
+    'repeat, kept': lambda: (Repeat(lambda rngs: flow_step(4, 5, rngs=rngs), 2, remat=False), vectors((2, 2, 2, 4))),
+    'glow': lambda: (Chain(list(glow_body((4, 4, 1), levels=2, steps=2, channels=4).layers)[1:]), image((2, 4, 4, 1))),
+    'vector body': lambda: (vector_body(3, steps=3, hidden=6), vectors((4, 3))),
+    'vector body of one': lambda: (vector_body(1, steps=2, hidden=4), vectors((4, 1))),
+    "the user's own": lambda: (Chain(Cubed(), Cubed(1.3)), vectors((3, 4))),
+    "the user's own, repeated": lambda: (Repeat(lambda rngs: Cubed(0.5), 3), vectors((3, 4))),
+}
+bijections = pytest.mark.parametrize('make', BIJECTIONS.values(), ids=BIJECTIONS.keys())
+
+
+def prepared(make):
+    layer, x = make()
+    if type(layer) is Standardise: layer.initialise(jnp.asarray(3 + 2 * vectors((50, 4), 5)))
+    return (layer if isinstance(layer, Chain) and isinstance(layer.layers[0], Cubed) else generic(layer, scale=0.1)), x
+
+
+@bijections
+def test_contract(make, x64):
+    layer, x = prepared(make)
+    assert not layer.stochastic
+    check_contract(layer, x, rtol=1e-8, atol=1e-8)
+
+
+@bijections
+def test_jit_gradients_float32(make, x64):
+    layer, x = prepared(make)
+    graphdef, params, rest = nnx.split(layer, nnx.Param, ...)
+
+    def score(params, rest, x):
+        z, v = nnx.merge(graphdef, params, rest).inverse(x)
+        return jnp.sin(z).sum() + (v * jnp.arange(1, 1 + len(v))).sum()
+
+    value, gradient = jax.value_and_grad(score)(params, rest, x)
+    check(jax.jit(score)(params, rest, x), value, rtol=1e-9)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
+        assert np.isfinite(leaf).all(), path
+        name = jax.tree_util.keystr(path)
+        assert leaf.size == 0 or np.abs(leaf).max() > 0, f'no gradient reaches {name}'
+    low = lambda tree: jax.tree.map(lambda v: v.astype(jnp.float32), tree)
+    check(score(low(params), low(rest), x.astype(jnp.float32)), value, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize('layer, x', [(AffineCoupling(4), jnp.zeros((2, 3, 3, 5))), (Squeeze(), jnp.zeros((2, 3, 4, 1))), (Flatten((2, 2, 1)), jnp.zeros((2, 3, 2, 1))),
+                                      (GaussianInjection(4, 2), jnp.zeros((2, 5))), (Split(Flatten((1, 1, 2)), (1, 1, 4)), jnp.zeros((2, 1, 1, 6))), (Standardise(3), jnp.zeros((2, 4)))])
+def test_bad_shapes(layer, x):
+    with pytest.raises(ValueError, match='expects'): layer.inverse(x)
+
+
+def test_bad_arguments():
+    for make in (lambda: GaussianInjection(2, 3), lambda: GaussianInjection(2, 0), lambda: UniformDequantization(9), lambda: UniformDequantization(True), lambda: Logit(1.0, 0.5),
+                 lambda: Repeat(lambda rngs: Reverse(), 0), lambda: Chain(Reverse(), 'no layer'), lambda: glow_body((28, 28, 1), levels=3), lambda: glow_body((7, 8, 1), levels=1)):
+        with pytest.raises(ValueError, match='got|cannot|needs'): make()
+    with pytest.raises(ValueError, match='needs a key'): GaussianInjection(3, 2).forward(jnp.zeros((1, 2)))
+    with pytest.raises(ValueError, match='variance'): GaussianInjection(3, 2).forward(jnp.zeros((1, 2)), s=-1.0, key=jax.random.key(0))
+    with pytest.raises(ValueError, match='columns 1, 2'): Standardise(3).initialise(jnp.array([[1.0, 2, 3], [2, 2, 3]]))
+
+
+def test_constant_column_with_large_offset():
+    with pytest.raises(ValueError, match='column 1'): Standardise(2).initialise(np.array([[1.0, 1e6], [2.0, 1e6]]))
+
+
+# noisy layers
+
+def injection(N, M, seed): return generic(GaussianInjection(N, M, rngs=nnx.Rngs(seed)), seed, 0.4)
+
+
+def dense(layer): return np.asarray(layer.A[...]), np.asarray(layer.b[...]), np.diag(np.exp(2 * np.asarray(layer.log_sigma[...])))
+
+
+@pytest.mark.parametrize('N, M, s', [(1, 1, 1.0), (3, 1, 1.0), (4, 2, 1.0), (2, 2, 1.0), (3, 2, 0.6)])
+def test_injection_contract(N, M, s, x64):
+    layer = injection(N, M, N + M)
+    A, b, Sigma = dense(layer)
+    log_likelihood = lambda x, zs: multivariate_normal(np.zeros(N), s * Sigma).logpdf(np.asarray(x) - np.asarray(zs) @ A.T - b).reshape(len(zs))
+    centre = np.asarray(layer.forward(jnp.zeros((1, M)), s=0))
+    x = jnp.asarray(centre + 0.5 * np.asarray(vectors((2, N))))
+    Lambda = A.T @ np.linalg.inv(s * Sigma) @ A
+    width = 8 / np.sqrt(np.linalg.eigvalsh(Lambda)[0]) + 3
+    scaled = layer if s == 1 else layer.scale_noise(s)
+    case = dict(key=jax.random.key(3), log_likelihood=log_likelihood, box=[(-width, width)] * M, n_grid=800 if M == 2 else 4000)
+    check_contract(scaled, x, **case)
+    broken = nnx.clone(scaled)
+    broken.log_sigma[...] = broken.log_sigma[...] + 0.2
+    with pytest.raises(AssertionError): check_contract(broken, x, **case)
+
+
+def test_two_noisy_layers(x64):
+    first, second = injection(4, 3, 1), injection(3, 2, 2)
+    (A1, b1, S1), (A2, b2, S2) = dense(first), dense(second)
+    both = multivariate_normal(np.zeros(4), A1 @ S2 @ A1.T + S1)
+    log_likelihood = lambda x, zs: both.logpdf(np.asarray(x) - np.asarray(zs) @ (A1 @ A2).T - A1 @ b2 - b1)
+    chain, x = Chain(first, Cubed(1e-9), second), jnp.asarray(vectors((2, 4), 3))
+    assert chain.stochastic and chain.noisy and not chain.dequantizes
+    width = 9 / np.sqrt(np.linalg.eigvalsh((A1 @ A2).T @ np.linalg.inv(A1 @ S2 @ A1.T + S1) @ A1 @ A2)[0]) + 4
+    check_contract(chain, x, key=jax.random.key(4), log_likelihood=log_likelihood, box=[(-width, width)] * 2, n_draws=200_000, n_grid=600)
+    _, volumes = chain.volumes(x, key=jax.random.key(5))
+    check(volumes.sum(0), chain.inverse(x, key=jax.random.key(5))[1])
+
+
+def test_repeated_noisy_layer(x64):
+    layer = Repeat(lambda rngs: GaussianInjection(1, 1, rngs=rngs), 2)
+    layer.step.A[...], layer.step.log_sigma[...], layer.step.b[...] = jnp.array([[[0.8]], [[1.4]]]), jnp.array([[-0.3], [0.2]]), jnp.array([[0.5], [-0.7]])
+    a, b, v = (0.8, 1.4), (0.5, -0.7), np.exp(2 * np.array([-0.3, 0.2]))
+    for s in (1.0, 0.5):
+        variance = s * (v[0] + a[0] ** 2 * v[1])
+        log_likelihood = lambda x, zs: multivariate_normal(0, variance).logpdf(np.asarray(x) - a[0] * (a[1] * np.asarray(zs)[:, 0] + b[1]) - b[0])
+        check_contract(layer.scale_noise(s), jnp.array([[0.4], [1.9]]), key=jax.random.key(6), log_likelihood=log_likelihood, box=[(-14, 14)], n_grid=4000)
+    check(layer.forward(jnp.array([[0.3]]), s=0), np.array([[a[0] * (a[1] * 0.3 + b[1]) + b[0]]]))
+    with pytest.raises(ValueError, match='needs a key'): layer.forward(jnp.array([[0.3]]))
+
+
+def test_injection_forward(x64):
+    layer, z = injection(4, 2, 5), jnp.array([[0.3, -1.1]])
+    A, b, Sigma = dense(layer)
+    draws = np.asarray(layer.forward(jnp.repeat(z, 200_000, 0), key=jax.random.key(0), s=0.6))
+    centred = draws - (A @ np.asarray(z[0]) + b)
+    assert (np.abs(centred.mean(0)) < 4 * centred.std(0) / np.sqrt(len(draws))).all()
+    products = centred[:, :, None] * centred[:, None]
+    assert (np.abs(products.mean(0) - 0.6 * Sigma) < 4 * products.std(0) / np.sqrt(len(draws))).all()
+    check(layer.inverse(layer.forward(z, s=0))[0], z)
+    check(layer.inverse(draws[:1])[0], (np.linalg.pinv(np.linalg.cholesky(np.linalg.inv(Sigma)).T @ A) @ np.linalg.cholesky(np.linalg.inv(Sigma)).T @ (draws[0] - b))[None])
+
+
+def test_dequantization(x64):
+    layer, x = UniformDequantization(3), jax.random.randint(jax.random.key(0), (6, 5, 4), 0, 8)
+    y, v = layer.inverse(x, key=jax.random.key(1))
+    assert (v == 0).all() and (layer.forward(y) == x).all() and (jnp.floor(y) == x).all() and layer.forward(y).dtype == jnp.uint8
+    check(layer.inverse(x)[0], x + 0.5)
+    assert (layer.forward(jnp.array([-3.0, 99.0])) == jnp.array([0, 7])).all()
+    in_bin = lambda x, zs: jnp.where((jnp.floor(zs) == x).all(-1), 0.0, -jnp.inf)
+    check_contract(layer, jnp.array([[2, 7]]), key=jax.random.key(6), log_likelihood=in_bin, box=[(0, 8)] * 2)
+
+
+def test_dequantization_stays_in_its_bin_in_float32():
+    x = jnp.full((1, 2_000_000), 254)
+    y, _ = UniformDequantization(8).inverse(x, key=jax.random.key(2))
+    assert y.dtype == jnp.float32 and (jnp.floor(y) == 254).all()
+
+
+def test_initialise_reaches_every_actnorm():
+    body = glow_body((8, 8, 3), bits=3, levels=2, steps=3, channels=4)
+    x = jax.random.randint(jax.random.key(0), (64, 8, 8, 3), 0, 8)
+    body.initialise(x, key=jax.random.key(1))
+    scales = [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(nnx.state(body)) if 'log_scale' in jax.tree_util.keystr(path)]
+    assert len(scales) == 2 and all(s.shape[0] == 3 and (jnp.abs(s).max(-1) > 1e-6).all() for s in scales)
+    y, _ = Chain(list(body.layers)[:2]).inverse(x, key=jax.random.split(jax.random.key(1), 3)[0])
+    y, _ = body.layers[2].layers[0].inverse(y)
+    first = generic(Repeat(lambda rngs: Chain(ActNorm(12)), 1), scale=0)
+    z = first.initialise(y)
+    assert jnp.abs(z.mean((0, 1, 2))).max() < 1e-4 and jnp.abs(z.std((0, 1, 2)) - 1).max() < 1e-3
+
+
+def test_contract_notices_broken_layers(x64):
+    class Leaky(Cubed):
+        def inverse(self, x, *, key=None): return super().inverse(x - x.mean(0))
+    class WrongVolume(Cubed):
+        def inverse(self, x, *, key=None): return x.copy(), jnp.ones(x.shape[0])
+        def forward(self, z, *, key=None, s=1.0): return z
+    for bad in (Leaky(), WrongVolume()):
+        with pytest.raises(AssertionError): check_contract(bad, vectors((3, 4)))
+
+
+def test_a_noisy_layer_without_scale_noise_raises():
+    class Noisy(Layer):
+        stochastic = True
+        def forward(self, z, *, key=None, s=1.0): return z
+        def inverse(self, x, *, key=None): return x, jnp.zeros(len(x))
+    with pytest.raises(ValueError, match='scale_noise'): Chain(Noisy()).scale_noise(0.5)
+    assert isinstance(Chain(Noisy()).scale_noise(1.0), Chain)
+
+
+def test_checks_reject_what_they_must():
+    check(np.array([1.0, np.inf]), np.array([1.0, np.inf]))
+    for bad, ref in ((np.nan, 1.0), (1.0, np.nan), (np.ones(2), np.ones((2, 1))), (1.0, 1.0 + 1e-9), (np.inf, 1.0), (1.0, np.inf)):
+        with pytest.raises(AssertionError): check(bad, ref)
+    assert rejects(1.0, 2.0) == 1.0
+    with pytest.raises(AssertionError, match='did not notice'): rejects(1.0, 1.0)

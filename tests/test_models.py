@@ -1,0 +1,156 @@
+"Flow: bits, doors, embeddings, keys, and models by name."
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import generic
+from flax import nnx
+from scipy.stats import norm
+import nif_lit
+from nif_lit import (DeepNIF, Flow, GaussianInjection, GaussianNIF, NF, NIF, StandardNormal, Chain, Flatten, Logit, UniformDequantization, bits_per_dim_of, build_model,
+                     log_likelihood_of, paired_difference, released_code_sample, vector_body)
+from nif_lit.checks import check
+from nif_lit.models import draw, parse_name
+
+SMALL = dict(bits=3, levels=1, steps=2, channels=4)
+
+
+def levels(n, shape=(4, 4, 1), bits=3, seed=0): return np.asarray(jax.random.randint(jax.random.key(seed), (n, *shape), 0, 2 ** bits), np.uint8)
+
+
+class Head(nnx.Module):
+    "Any density of h, given as a function of h (batch, N)."
+    stochastic = False
+    def __init__(self, N, f): self.N = self.M = N; self.f = f
+    def log_prob(self, h, *, key=None, n_samples=1, t=1.0, s=1.0): return self.f(h)
+    def sample(self, key, n, *, t=1.0, s=1.0): return jnp.zeros((n, self.N))
+    def embed(self, h, *, kind='pseudo_inverse'): return h
+    def lift(self, z, *, key=None, s=0.0): return z
+
+
+@pytest.mark.parametrize('bits', [1, 3, 5, 8])
+@pytest.mark.parametrize('lam', [0.0, 0.05, 0.2])
+def test_a_uniform_model_scores_exactly_bits(bits, lam, x64):
+    uniform = lambda h: (jax.nn.log_sigmoid(h) + jax.nn.log_sigmoid(-h) - jnp.log(1 - 2 * lam)).sum(-1)
+    flow = Flow(Chain(UniformDequantization(bits), Logit(2.0 ** bits, lam), Flatten((3, 2, 2))), Head(12, uniform), shape=(3, 2, 2))
+    x = levels(7, (3, 2, 2), bits)
+    check(flow.bits_per_dim(x, key=jax.random.key(1)), np.full(7, float(bits)), rtol=1e-9)
+    check(bits_per_dim_of(flow, x, key=jax.random.key(1), batch_size=3), np.full(7, float(bits)), rtol=1e-9)
+
+
+def toy(f): return Flow(Chain(UniformDequantization(2), Flatten((1, 1, 1))), Head(1, f), shape=(1, 1, 1))
+
+
+def test_the_bound_never_exceeds_the_discrete_likelihood(x64):
+    x, n = np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1), 4000
+    smooth = toy(lambda h: jax.scipy.stats.norm.logpdf(h[:, 0], 1.3, 0.9))
+    scores = np.stack([log_likelihood_of(smooth, x, key=jax.random.key(k)) for k in range(n // 20)])
+    pmf = np.log(np.diff(norm.cdf(np.arange(5), 1.3, 0.9)))
+    assert (scores.mean(0) + 4 * scores.std(0) / np.sqrt(len(scores)) < pmf).all()
+    table = jnp.log(jnp.array([0.1, 0.2, 0.3, 0.4]))
+    flat = toy(lambda h: table[jnp.floor(h[:, 0]).astype(int)])
+    check(log_likelihood_of(flat, x, key=jax.random.key(0)), np.asarray(table))
+
+
+@pytest.mark.parametrize('name, shape, options', [('NF', (4, 4, 1), SMALL), ('NIF-3', (4, 4, 1), SMALL), ('DeepNIF-3', (4, 4, 1), SMALL | dict(low_steps=2, low_hidden=4)), ('NF', (3,), dict(steps=2, hidden=4)),
+                                                  ('NIF-2', (3,), dict(steps=2, hidden=4)), ('NIF-1', (1,), dict(steps=2, hidden=4)), ('NIF-5', (2, 6, 5), SMALL), ('NIF-7', (4, 8, 3), SMALL | dict(levels=2))])
+def test_every_door_of_every_model(name, shape, options):
+    model = build_model(name, shape, **options)
+    x = levels(6, shape) if len(shape) == 3 else np.asarray(jax.random.normal(jax.random.key(0), (6, *shape)) * 3 + 7, np.float32)
+    model.initialise(x, key=jax.random.key(1))
+    key = jax.random.key(2)
+    p = model.log_prob(x, key=key)
+    assert p.shape == (6,) and np.isfinite(p).all()
+    assert (p == model.log_prob(x, key=key)).all()
+    n_samples = model.log_prob(x, key=key, n_samples=3)
+    assert n_samples.shape == (6,)
+    assert model.log_prob(x, key=key, t=0.7, s=1.3).shape == (6,)
+    assert model.embed(x).shape == (6, model.M) and model.config['name'] == name
+    for s in (0.0, 0.5, 1.0):
+        y = model.sample(jax.random.key(3), 5, s=s, t=0.8)
+        assert y.shape == (5, *shape) and np.isfinite(np.asarray(y, float)).all()
+    assert model.reconstruct(x).shape == x.shape
+    if name == 'NF' and len(shape) == 3: assert (model.reconstruct(x) == x).all()
+    if name == 'NF' and len(shape) == 1: check(model.reconstruct(x), x, rtol=1e-4, atol=1e-4)
+    if len(shape) == 3: check(model.bits_per_dim(x, key=key), -np.asarray(p) / x[0].size / np.log(2), rtol=1e-5)
+    else:
+        with pytest.raises(ValueError, match='no meaning'): model.bits_per_dim(x, key=key)
+
+
+def test_vectors_are_scored_in_their_own_units(x64):
+    model = NIF((3,), 2, steps=2, hidden=5)
+    x = np.asarray(jax.random.normal(jax.random.key(0), (200, 3)))
+    scale, shift = np.array([10.0, 0.01, 3.0]), np.array([5.0, -2.0, 100.0])
+    model.initialise(x)
+    other = NIF((3,), 2, steps=2, hidden=5)
+    other.initialise(x * scale + shift)
+    check(other.log_prob(x * scale + shift), np.asarray(model.log_prob(x)) - np.log(scale).sum(), rtol=1e-8)
+
+
+def test_scoring_needs_a_key_and_sampling_at_zero_needs_none():
+    nif, x = NIF((4, 4, 1), 3, **SMALL), levels(2)
+    with pytest.raises(ValueError, match='needs a key'): nif.log_prob(x)
+    with pytest.raises(ValueError, match='no density'): nif.log_prob(x, key=jax.random.key(0), s=0)
+    with pytest.raises(ValueError, match='positive'): nif.log_prob(x, key=jax.random.key(0), n_samples=0)
+    with pytest.raises(ValueError, match='needs a key'): nif.lift(nif.embed(x), s=0.5)
+    assert nif.lift(nif.embed(x)).shape == x.shape
+    noisy = Flow(Chain(generic(GaussianInjection(3, 2))), StandardNormal(2))
+    with pytest.raises(ValueError, match='needs a key'): noisy.log_prob(np.zeros((1, 3)))
+    with pytest.raises(ValueError, match='no density'): noisy.log_prob(np.zeros((1, 3)), key=jax.random.key(0), s=0)
+    vector = NIF((3,), 2, steps=1, hidden=3)
+    assert vector.log_prob(np.ones((2, 3))).shape == (2,)
+
+
+@pytest.mark.parametrize('bad, word', [(np.full((2, 4, 4, 1), 8, np.uint8), '0 to 7'), (np.full((2, 4, 4, 1), 0.5), 'whole'), (np.full((2, 4, 4, 1), np.nan), 'NaN'), (np.zeros((2, 4, 4, 2), np.uint8), 'got'),
+                                       (np.zeros((4, 4, 1), np.uint8), 'got'), (-np.ones((2, 4, 4, 1)), '0 to 7'), (np.array([['a']]), 'numbers')])
+def test_bad_data(bad, word):
+    with pytest.raises(ValueError, match=word): NF((4, 4, 1), **SMALL).log_prob(bad, key=jax.random.key(0))
+
+
+def test_names():
+    assert parse_name('nif_64') == ('NIF', 64) and parse_name('NF') == ('NF', None) and parse_name('deep-NIF-32') == ('DeepNIF', 32) and parse_name('DeepNIF-8') == ('DeepNIF', 8)
+    for bad, hint in (('NFI-64', 'NIF-64'), ('NIF', 'NIF-64'), ('depnif-9', 'DeepNIF-9'), ('NF-3', 'NIF-3'), ('', 'NIF'), ('NIF-0', 'NIF')):
+        with pytest.raises(ValueError, match=hint): parse_name(bad)
+    for call in (lambda: NIF((2,), 3), lambda: build_model('NF', (2, 2)), lambda: NF((4, 4, 1), depth=3), lambda: NF((4, 4, 1), levels=3), lambda: NF((5, 4, 1)), lambda: NF((4, 4, 1), bits=0)):
+        with pytest.raises(ValueError): call()
+
+
+def test_the_baseline_shares_the_body():
+    a, b = NF((4, 4, 1), **SMALL), NIF((4, 4, 1), 3, **SMALL)
+    for x, y in zip(jax.tree.leaves(nnx.state(a.body)), jax.tree.leaves(nnx.state(b.body)), strict=True): check(x, y)
+    assert isinstance(a.head, StandardNormal) and isinstance(b.head, GaussianNIF)
+    c = NF((4, 4, 1), seed=1, **SMALL)
+    assert any((np.asarray(x) != np.asarray(y)).any() for x, y in zip(jax.tree.leaves(nnx.state(a.body)), jax.tree.leaves(nnx.state(c.body))))
+
+
+def test_draw_equals_sample_and_is_repeatable():
+    model = generic(NIF((4, 4, 1), 3, **SMALL))
+    a, b = draw(model, jax.random.key(0), 7, s=0.5, batch_size=3), draw(model, jax.random.key(0), 7, s=0.5, batch_size=3)
+    assert a.shape == (7, 4, 4, 1) and (a == b).all()
+    ours = np.asarray(model.sample(jax.random.fold_in(jax.random.key(0), 0), 3, s=0.5))
+    assert np.abs(ours.astype(int) - a[:3]).max() <= 1 and (ours == a[:3]).mean() > 0.95      # a pixel on the edge of a bin may round the other way
+    with pytest.raises(ValueError): draw(model, jax.random.key(0), 0)
+
+
+def test_the_released_sampler_ignores_sigma():
+    "In a body that changes nothing, its covariance is t² AAᵀ + s² I, whatever Σ is."
+    head = generic(GaussianNIF(3, 2), 4, 0.5)
+    flow = Flow(Flatten((3,)), head)
+    A, t, s = np.asarray(head.injection.A[...]), 0.7, 1.3
+    x = np.asarray(released_code_sample(flow, jax.random.key(0), 300_000, t=t, s=s), float)
+    x = x - x.mean(0)
+    products = x[:, :, None] * x[:, None]
+    assert (np.abs(products.mean(0) - t ** 2 * A @ A.T - s ** 2 * np.eye(3)) < 4 * products.std(0) / np.sqrt(len(x))).all()
+    with pytest.raises(ValueError): released_code_sample(NF((4, 4, 1), **SMALL), jax.random.key(0), 2)
+
+
+def test_paired_difference():
+    a, b = np.array([1.0, 2.0, 4.0]), np.array([0.5, 1.0, 3.5])
+    found = paired_difference(a, b)
+    check(found['mean'], (a - b).mean()); check(found['se'], (a - b).std(ddof=1) / np.sqrt(3))
+    with pytest.raises(ValueError): paired_difference(a, b[:2])
+
+
+def test_the_package_names_its_doors():
+    assert all(getattr(nif_lit, name) is not None for name in nif_lit.__all__)
+    with pytest.raises(AttributeError, match='GaussianNIF'): nif_lit.GaussianNFI
