@@ -50,7 +50,7 @@ class Experiment:
 
 
 SCALES = {
-    'smoke': {'digits': dict(steps=4, channels=32, levels=2, images=60_000, batch_size=64, learning_rate=2e-3, warmup=100)},
+    'smoke': {'digits': dict(steps=4, channels=32, levels=2, images=40_000, batch_size=64, learning_rate=2e-3, warmup=100)},
     'laptop': {'digits': dict(steps=4, channels=48, levels=2, images=200_000, learning_rate=2e-3, warmup=100),
                'fashion_mnist': dict(steps=8, channels=64, levels=2, images=20 * 54_000),
                'cifar10': dict(steps=8, channels=64, levels=4, images=6 * 45_000),
