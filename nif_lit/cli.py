@@ -19,10 +19,10 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=N
                   epilog='Examples:   nif_lit reproduce    |    nif_lit train --dataset fashion_mnist --minutes 10    |    nif_lit sample runs/NAME --s 0')
 Quiet = Annotated[bool, typer.Option('--quiet', help='No progress bar.')]
 Folder = Annotated[Optional[Path], typer.Option('--data-folder', help='Folder with the official archives; default: $NIF_LIT_DATA, else tensorflow-datasets.')]
-Run = Annotated[Path, typer.Argument(help='A run folder, as `nif_lit train` prints it.')]
+Run = Annotated[Path, typer.Argument(metavar='RUN', help='A run folder, as `nif_lit train` prints it.')]
 
 
-@app.command(epilog='Examples:   nif_lit reproduce    |    nif_lit reproduce table2 fig8    |    nif_lit reproduce all --scale laptop')
+@app.command(short_help='Make figures and tables, and a gallery.', epilog='Examples:   nif_lit reproduce    |    nif_lit reproduce table2 fig8    |    nif_lit reproduce all --scale laptop')
 def reproduce(names: Annotated[Optional[list[str]], typer.Argument(help='all, table2, fig1, fig3, fig7, fig8, fig9, samples, temperature, reconstructions.', show_default=False)] = None,
               scale: Annotated[str, typer.Option(help='smoke (digits, minutes), laptop or paper.')] = os.environ.get('NIF_SCALE', 'smoke'),
               dataset: Annotated[Optional[str], typer.Option(help='Another data set of that scale.')] = None,
@@ -33,7 +33,7 @@ def reproduce(names: Annotated[Optional[list[str]], typer.Argument(help='all, ta
     reproduce(names or ['all'], scale=scale, dataset=dataset, seeds=seeds, out=out, progress=not quiet, echo=typer.echo)
 
 
-@app.command(epilog='Examples:   nif_lit train --dataset fashion_mnist --minutes 10    |    nif_lit train --dataset digits --models NF,NIF-16 --scale smoke')
+@app.command(short_help='Train models on the same images and compare them.', epilog='Examples:   nif_lit train --dataset fashion_mnist --minutes 10    |    nif_lit train --dataset digits --models NF,NIF-16 --scale smoke')
 def train(dataset: Annotated[str, typer.Option(help='digits, fashion_mnist, cifar10 or celeba.')] = 'fashion_mnist',
           models: Annotated[str, typer.Option(help='Comma-separated: NF, NIF-M, DeepNIF-M. All see the images that the first one saw.')] = 'NF,NIF-64',
           scale: Annotated[str, typer.Option(help='smoke, laptop or paper: the architecture and the budget.')] = 'laptop',
@@ -60,7 +60,7 @@ def train(dataset: Annotated[str, typer.Option(help='digits, fashion_mnist, cifa
     typer.echo('\n' + text_table(('model', 'test bits/dim (± SE)', f'{names[0]} − model, paired (± SE)', 'images seen', 'images/s'), rows))
 
 
-@app.command(epilog='Example:   nif_lit evaluate runs/NAME --samples 16')
+@app.command(short_help='Bits per dimension of a trained model, as JSON.', epilog='Example:   nif_lit evaluate runs/NAME --samples 16')
 def evaluate(run: Run, samples: Annotated[int, typer.Option(min=1, help='Draws of the importance-weighted bound (deep NIF).')] = 1,
              draws: Annotated[int, typer.Option(min=1, help='Dequantization draws to average.')] = 1, split: Annotated[str, typer.Option(help='train, valid or test.')] = 'test',
              data_folder: Folder = None):
@@ -73,7 +73,7 @@ def evaluate(run: Run, samples: Annotated[int, typer.Option(min=1, help='Draws o
     typer.echo(json.dumps(dict(split=split, bits_per_dim=mean_and_se(bits), n_samples=samples, n_draws=draws), indent=1))
 
 
-@app.command(epilog='Example:   nif_lit sample runs/NAME --s 0 --n 40 --out manifold.png')
+@app.command(short_help='Draw samples from a trained model.', epilog='Example:   nif_lit sample runs/NAME --s 0 --n 40 --out manifold.png')
 def sample(run: Run, n: Annotated[int, typer.Option(min=1)] = 40, s: Annotated[float, typer.Option(help='Factor of the noise variance; 0: on the manifold.')] = 1.0,
            t: Annotated[float, typer.Option(help='Factor of the prior variance.')] = 1.0, seed: int = 0, out: Annotated[Path, typer.Option(help='A .png, or a .npy of uint8 levels.')] = Path('samples.png')):
     "Draw samples from a trained model, as a picture or as an array."
@@ -90,7 +90,7 @@ def sample(run: Run, n: Annotated[int, typer.Option(min=1)] = 40, s: Annotated[f
     typer.echo(f'{n} samples at s = {s:g}, t = {t:g}: {out}')
 
 
-@app.command(epilog='Example:   nif_lit embed runs/NAME --split test --out latents.npy')
+@app.command(short_help="Embed images in a model's latent space.", epilog='Example:   nif_lit embed runs/NAME --split test --out latents.npy')
 def embed(run: Run, split: Annotated[str, typer.Option(help='train, valid or test.')] = 'test', kind: Annotated[str, typer.Option(help='pseudo_inverse (paper 42) or posterior_mean.')] = 'pseudo_inverse',
           out: Annotated[Path, typer.Option(help='A .npy, float32 (n, M).')] = Path('embeddings.npy'), data_folder: Folder = None):
     "Embed a data set's images in the latent space of a trained model."
@@ -105,7 +105,7 @@ def embed(run: Run, split: Annotated[str, typer.Option(help='train, valid or tes
     typer.echo(f'{z.shape[0]} embeddings of {z.shape[1]} dimensions: {out}')
 
 
-@app.command(epilog='Examples:   nif_lit data digits    |    nif_lit data fashion_mnist --bits 8')
+@app.command(short_help='Find or fetch a data set and verify it.', epilog='Examples:   nif_lit data digits    |    nif_lit data fashion_mnist --bits 8')
 def data(name: Annotated[str, typer.Argument(help='digits, fashion_mnist, cifar10 or celeba.')], bits: int = 3,
          split: Annotated[str, typer.Option(help='official, or pooled (60/20/20, as the released code).')] = 'official', data_folder: Folder = None):
     "Find (or fetch) a data set, verify it, and say what it holds."
@@ -136,7 +136,7 @@ def _save_array(path, array):
 
 def main(arguments=None):
     "The command `nif_lit`; returns by `SystemExit` with 0, 1 (an error in one line), 2 (usage) or 130 (Ctrl-C)."
-    try: app(args=arguments, standalone_mode=True)
+    try: app(args=arguments, prog_name='nif_lit')
     except KeyboardInterrupt as stop:
         print(f'\nnif_lit: {stop if str(stop) else "stopped; the same command goes on"}', file=sys.stderr)
         raise SystemExit(130) from None
@@ -149,4 +149,4 @@ def main(arguments=None):
 def help_of(*arguments, columns=110):
     "What `nif_lit ARGUMENTS --help` prints."
     from typer.testing import CliRunner
-    return CliRunner().invoke(app, [*arguments, '--help'], env={'COLUMNS': str(columns), 'TERMINAL_WIDTH': str(columns)}).output
+    return CliRunner().invoke(app, [*arguments, '--help'], prog_name='nif_lit', env={'COLUMNS': str(columns), 'TERMINAL_WIDTH': str(columns)}).output

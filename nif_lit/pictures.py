@@ -262,7 +262,7 @@ _CSS = """
 @media (prefers-color-scheme: dark) { :root { --ink: #e6eaef; --soft: #a3aebb; --page: #12161b; --card: #1b2128; --line: #303944; --accent: #7fb8e3; --warm: #f0a05c } }
 * { box-sizing: border-box }
 body { margin: 0; background: var(--page); color: var(--ink); font: 1rem/1.55 system-ui, sans-serif; overflow-wrap: anywhere }
-header, main, footer { max-width: 62rem; margin: 0 auto; padding: 0 1.25rem }
+header, main, footer { max-width: 66rem; margin: 0 auto; padding: 0 1.25rem }
 header { padding-top: 2.5rem }
 h1 { margin: 0 0 .75rem; font-size: clamp(1.5rem, 5vw, 2.1rem); line-height: 1.2; padding-bottom: .6rem; border-bottom: 3px solid; border-image: linear-gradient(90deg, var(--warm), var(--accent)) 1 }
 h2 { margin: 0 0 .35rem; font-size: 1.2rem; line-height: 1.3 }

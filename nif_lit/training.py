@@ -95,6 +95,9 @@ def plain(tree):
     return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
+def _shapes(tree): return {name: [list(leaf.shape), str(leaf.dtype)] for name, leaf in plain(tree).items()}
+
+
 def _checkpointer():
     import orbax.checkpoint as ocp
     return ocp.StandardCheckpointer()
@@ -107,7 +110,8 @@ def save_state(folder, step, tree):
     target, partial_path = folder/f'step_{step}', folder/f'.writing_{step}'
     shutil.rmtree(partial_path, ignore_errors=True)
     try:
-        with _checkpointer() as checkpointer: checkpointer.save(partial_path, plain(tree))
+        with _checkpointer() as checkpointer: checkpointer.save(partial_path/'arrays', plain(tree))
+        write_json(partial_path/'shapes.json', _shapes(tree))
         if target.exists(): shutil.rmtree(target)
         os.replace(partial_path, target)
     except Exception as error:
@@ -126,11 +130,17 @@ def saved_step(folder):
 
 def restore_state(folder, step, like):
     "The tree saved at `step`, in the structure of `like`. Raises `ValueError` when the saved arrays are others."
+    place = Path(folder).absolute()/f'step_{step}'
+    try: saved = json.loads((place/'shapes.json').read_text())
+    except (OSError, json.JSONDecodeError) as error: raise ValueError(f'the checkpoint {place.parent.name}/{place.name} is damaged: shapes.json cannot be read') from error
+    wanted = _shapes(like)
+    if saved != wanted:
+        name = next(name for name in sorted({*saved, *wanted}) if saved.get(name) != wanted.get(name))
+        raise ValueError(f'the checkpoint {place.parent.name}/{place.name} cannot be read as this model: {name} is {saved.get(name, "absent")} there, {wanted.get(name, "absent")} here')
     abstract = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0])) for name, leaf in plain(like).items()}
     try:
-        with _checkpointer() as checkpointer: flat = checkpointer.restore(Path(folder).absolute()/f'step_{step}', abstract)
-    except Exception as error:
-        raise ValueError(f'the checkpoint {Path(folder).name}/step_{step} cannot be read as this model: {str(error).splitlines()[0]}') from error
+        with _checkpointer() as checkpointer: flat = checkpointer.restore(place/'arrays', abstract)
+    except Exception as error: raise ValueError(f'the checkpoint {place.parent.name}/{place.name} is damaged: {str(error).splitlines()[0][:200]}') from error
     leaves = [flat[jax.tree_util.keystr(path)] for path, _ in jax.tree_util.tree_leaves_with_path(like)]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 

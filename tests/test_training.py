@@ -126,7 +126,7 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
         def __enter__(self): return self
         def __exit__(self, *a): return False
         def save(self, path, tree):
-            path.mkdir(); (path/'half').write_text('x')
+            path.mkdir(parents=True); (path/'half').write_text('x')
             raise OSError(28, 'No space left on device')
     with monkeypatch.context() as patch, pytest.raises(OSError, match='disk is full'):
         patch.setattr(training, '_checkpointer', Full)
