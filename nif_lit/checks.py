@@ -14,10 +14,13 @@ def check(ours, ref, *, rtol=1e-10, atol=0.0):
 
     Raises `AssertionError` when shapes differ, when either holds a NaN, or when a gap exceeds `atol + rtol * abs(ref)`.
     """
-    ours, ref = np.asarray(ours), np.asarray(ref)
+    ours, ref = np.asarray(ours)[...], np.asarray(ref)[...]
     if ours.shape != ref.shape: raise AssertionError(f'shapes differ: ours {ours.shape}, reference {ref.shape}')
     if np.isnan(ours).any() or np.isnan(ref).any(): raise AssertionError('a NaN on one side: nothing was compared')
-    gap = np.where(ours == ref, 0.0, np.abs(ours - ref)); bound = atol + rtol * np.abs(ref)   # equal infinities have no gap
+    finite = np.isfinite(ours) & np.isfinite(ref)
+    gap = np.where(ours == ref, 0.0, np.inf)                                    # equal infinities have no gap, any other infinity has one
+    gap[finite] = np.abs(ours[finite] - ref[finite])
+    bound = np.where(finite, atol + rtol * np.where(finite, np.abs(ref), 0.0), 0.0)
     if (gap > bound).any():
         where = np.unravel_index(np.argmax(gap - bound), gap.shape)
         raise AssertionError(f'gap {gap[where]:.3g} at {tuple(map(int, where))} exceeds {bound[where]:.3g}: ours {ours[where]!r}, reference {ref[where]!r}')

@@ -91,7 +91,7 @@ class Flow(nnx.Module):
 
     def bits_per_dim(self, x, *, key=None, n_samples=1):
         "-log2 P(x) / N per image, (batch,), at s = t = 1. Raises `ValueError` for a model of real vectors, where it has no meaning."
-        if self.bits is None: raise ValueError('bits per dimension needs images of whole levels (a dequantizing body); for real vectors use log_prob, in nats and in the data\'s own units')
+        if self.bits is None: raise ValueError('bits per dimension has no meaning for real vectors: it needs images of whole levels (a dequantizing body); use log_prob, in nats and in the data\'s own units')
         return -self.log_prob(x, key=key, n_samples=n_samples) / math.prod(x.shape[1:]) / math.log(2)
 
     def sample(self, key, n, *, t=1.0, s=1.0):
