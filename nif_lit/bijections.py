@@ -39,7 +39,9 @@ class UniformDequantization(Layer):
         return jnp.minimum(x + u, jnp.nextafter(x + 1, x)), jnp.zeros(x.shape[0], x.dtype)     # rounding may not leave the bin
 
 # %% ../nbs/10_bijections.ipynb #41e1b018
-def per_image(v): return v.reshape(v.shape[0], -1).sum(-1)
+def per_image(v):
+    "(batch, ...) -> (batch,): the sum over everything but the batch."
+    return v.reshape(v.shape[0], -1).sum(-1)
 
 
 @documented
@@ -191,7 +193,9 @@ class AffineCoupling(Layer):
         return jnp.concatenate([x1, x2 * jnp.exp(log_s) + t], -1), per_image(log_s)
 
 # %% ../nbs/10_bijections.ipynb #82fcb590
-def no_volume(x): return jnp.zeros(x.shape[0], x.dtype)
+def no_volume(x):
+    "The log volume of a map that only moves things: zeros (batch,)."
+    return jnp.zeros(x.shape[0], x.dtype)
 
 
 @documented

@@ -92,14 +92,18 @@ def provenance():
                 device=f'{jax.devices()[0].platform}: {jax.devices()[0].device_kind}, {os.cpu_count()} cores', system=platform.system())
 
 # %% ../nbs/25_experiments.ipynb #626b3612
-def runs_folder(): return Path(os.environ.get('NIF_LIT_RUNS', 'runs'))
+def runs_folder():
+    "Where runs are kept: the environment's NIF_LIT_RUNS, else ./runs."
+    return Path(os.environ.get('NIF_LIT_RUNS', 'runs'))
 
 
 @lru_cache(maxsize=4)
 def dataset_of(name, bits, split, folder=None): return load(name, bits=bits, split=split, folder=folder)
 
 
-def evaluation_key(): return jax.random.key(20_21)
+def evaluation_key():
+    "The key of every test score, the same for all models, so that differences are paired."
+    return jax.random.key(20_21)
 
 
 def _finish(folder, config, model, data, report):

@@ -58,7 +58,9 @@ def table2(configs, out):
                      dict(title='Training', caption='Seed 0. Curves that never meet would mean that a model is still far from done.', png='training.png', alt='Training bits per dimension of every model against images seen.')]
 
 # %% ../nbs/26_reproduce.ipynb #196b716e
-def models_of_seed_zero(configs): return {c.model: load_run(c)[0] for c in configs if c.seed == 0}
+def models_of_seed_zero(configs):
+    "dict model -> the trained Flow of seed 0."
+    return {c.model: load_run(c)[0] for c in configs if c.seed == 0}
 
 
 def samples(configs, out, n=10):
