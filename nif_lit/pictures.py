@@ -180,6 +180,12 @@ def _series(label, x, y):
     return x, np.atleast_2d(y)
 
 
+def _settled(fig):
+    "Lays a figure out once and for all: a second drawing would move its axes by a fraction of a pixel, and change the bytes."
+    fig.draw_without_rendering(); fig.set_layout_engine('none')
+    return fig
+
+
 def curve_figure(metrics, xlabel, ylabel, *, title=None, reference=None, log_x=False, size=(5.4, 3.1)):
     """A figure with one line per entry of `metrics`, a dict label -> (x, y), x (k,), y (k,) or (seeds, k); colours by `label_colours`. NaN leaves a hole.
 
@@ -199,7 +205,7 @@ def curve_figure(metrics, xlabel, ylabel, *, title=None, reference=None, log_x=F
         ax.set(xlabel=xlabel, ylabel=ylabel, title=title or '', xscale='log' if log_x else 'linear')
         ax.margins(x=0.01); ax.grid(axis='y', color='#e4e4e4', lw=0.8); ax.set_axisbelow(True)
         ax.legend(loc='center left', bbox_to_anchor=(1, 0.5))
-    return fig
+        return _settled(fig)
 
 # %% ../nbs/24_pictures.ipynb #4bd28e5e
 def _check_dots(table):
@@ -232,7 +238,7 @@ def dots_figure(table, xlabel, *, title=None, reference=None, digits=3, width=5.
         ax.set(xlabel=xlabel, yticks=range(len(table)), yticklabels=[r['label'] for r in table], ylim=(len(table) - 0.45, -0.55))
         ax.set_title(title or '', pad=18 if reference else 6)
         ax.margins(x=0.06); ax.tick_params(axis='y', length=0); ax.grid(axis='x', color='#e4e4e4', lw=0.8); ax.set_axisbelow(True)
-    return fig
+        return _settled(fig)
 
 # %% ../nbs/24_pictures.ipynb #0f5548f4
 _NUMBER = re.compile(r'\s*([-+\u2212]?[\d.,]+(e[-+]?\d+)?\s*(%|\u00b1.*)?|[-+\u2212]?(nan|inf)|-|\u2014|)\s*', re.IGNORECASE)

@@ -121,7 +121,7 @@ def test_label_colours():
 
 def test_curves_draw_the_numbers_in_their_colours():
     x = np.arange(5.0); ys = np.stack([x, x + 2])
-    figure = curve_figure({'NF': (x, 3 - x), 'NIF-8': (x, ys), 'NF again': (x, 9 - x)}, 'images', 'bits/dim', reference={'uniform': 3.0}); ax = figure.axes[0]
+    figure = curve_figure({'NF': (x, 3 - x), 'NIF-8': (x, ys), 'NF again': (x, 10 - x)}, 'images', 'bits/dim', reference={'uniform': 3.0}); ax = figure.axes[0]
     lines = {line.get_label(): line for line in ax.lines}
     assert np.array_equal(lines['NF'].get_ydata(), 3 - x) and lines['NF'].get_color() == lines['NF again'].get_color() == COLOURS['NF']
     assert lines['NF'].get_linestyle() != lines['NF again'].get_linestyle()
