@@ -8,12 +8,13 @@ __all__ = ['KINDS', 'check_kind', 'StandardNormal', 'GaussianNIF', 'NoisyInjecti
 # %% ../nbs/06_closed_form.ipynb #c8113010
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
-from .gaussian import GaussianInjection, solve_factor, whitened
+from .gaussian import GaussianInjection, solve_factor
 from .layer import Layer, check_scale, documented, expect_shape, log_mean_exp, needs_noise
 
-# %% ../nbs/06_closed_form.ipynb #bab6b4c1
+# %% ../nbs/06_closed_form.ipynb #c963fbe9
 KINDS = ('pseudo_inverse', 'posterior_mean')
 
 
@@ -52,22 +53,22 @@ class StandardNormal(nnx.Module):
 
     def scale_noise(self, s): return self
 
-# %% ../nbs/06_closed_form.ipynb #30798193
+# %% ../nbs/06_closed_form.ipynb #57046efa
 @documented
 class GaussianNIF(nnx.Module):
     """The exact marginal N(b, tAAᵀ + sΣ) of a `GaussianInjection(N, M)` under N(0, tI), in closed form. [paper 41, corrected]
 
-    Swapping this one object for `StandardNormal(N)` is the paper's whole experiment. Σ is diagonal and learned; `bias=False` drops b.
+    Swapping this one object for `StandardNormal(N)` is the paper's whole experiment. Σ is learned, 'diagonal', 'isotropic' or 'dense'; `bias=False` drops b.
     """
     stochastic = False
 
-    def __init__(self, N, M, *, bias=True, rngs=None):
-        self.injection = GaussianInjection(N, M, bias=bias, rngs=rngs)
+    def __init__(self, N, M, *, bias=True, covariance='diagonal', rngs=None):
+        self.injection = GaussianInjection(N, M, bias=bias, covariance=covariance, rngs=rngs)
         self.N, self.M = N, M
 
     def _solve(self, h, t, s):
-        inj = self.injection
-        W, r = whitened(inj.A[...] * jnp.sqrt(t), inj.b[...], inj.log_sigma[...] + jnp.log(s) / 2, h)
+        W, r = self.injection.whitened(h)
+        W, r = W * jnp.sqrt(t / s), r / jnp.sqrt(s)
         L = jnp.linalg.cholesky(jnp.eye(self.M, dtype=W.dtype) + W.T @ W)
         return W, r, L, solve_factor(L, r @ W)
 
@@ -75,8 +76,28 @@ class GaussianNIF(nnx.Module):
         "log N(h; b, tAAᵀ + sΣ) in nats; exact, so key and n_samples change nothing. Raises `ValueError` for s = 0: no density in R^N. [paper 41, corrected]"
         expect_shape('GaussianNIF', h, (self.N,)); check_scale('t', t); check_scale('s', s, positive=True)
         W, r, L, m = self._solve(h, t, s)
-        half_log_det = self.injection.log_sigma[...].sum() + self.N / 2 * jnp.log(s) + jnp.log(jnp.diag(L)).sum()
+        half_log_det = self.injection.half_log_det() + self.N / 2 * jnp.log(s) + jnp.log(jnp.diag(L)).sum()
         return -((r - m @ W.T) ** 2).sum(-1) / 2 - (m ** 2).sum(-1) / 2 - half_log_det - self.N / 2 * jnp.log(2 * jnp.pi)
+
+    def log_prob_sweep(self, h: Float[Array, "batch N"], *, t=1.0, s=1.0) -> Float[Array, "k batch"]:
+        """`log_prob` at k pairs of scales for the price of one: t and s are numbers or arrays that broadcast to (k,). In nats. [paper 41, corrected]
+
+        One singular value decomposition Σ^-½A = U diag(d) Vᵀ, whose d² are the eigenvalues of Λ, serves every t and s. Raises `ValueError` for s = 0.
+        """
+        expect_shape('GaussianNIF', h, (self.N,))
+        if np.ndim(t) > 1 or np.ndim(s) > 1: raise ValueError(f't and s must be numbers or 1-D arrays, got shapes {np.shape(t)} and {np.shape(s)}')
+        if np.size(t) != np.size(s) and 1 not in (np.size(t), np.size(s)): raise ValueError(f't and s must have one length, got {np.size(t)} and {np.size(s)}')
+        for value in () if isinstance(t, jax.core.Tracer) else np.ravel(t): check_scale('t', value)
+        for value in () if isinstance(s, jax.core.Tracer) else np.ravel(s): check_scale('s', value, positive=True)
+        W, r = self.injection.whitened(h)
+        t, s = (jnp.atleast_1d(jnp.asarray(v, W.dtype)) for v in (t, s))
+        t, s = jnp.broadcast_arrays(t, s)
+        U, d, _ = jnp.linalg.svd(W, full_matrices=False)
+        c = r @ U
+        off = ((r - c @ U.T) ** 2).sum(-1)                                                # squared distance from the plane, in units of the noise
+        scale = s[:, None] + t[:, None] * d ** 2                                          # (k, M): the variance along each singular direction
+        half_log_det = self.injection.half_log_det() + (jnp.log(scale).sum(-1) + (self.N - self.M) * jnp.log(s)) / 2
+        return -(off / s[:, None] + (1 / scale) @ (c ** 2).T) / 2 - half_log_det[:, None] - self.N / 2 * jnp.log(2 * jnp.pi)
 
     def sample(self, key, n, *, t=1.0, s=1.0):
         "n draws of Az + b + ε, (n, N): z ~ N(0, tI), ε ~ N(0, sΣ). One key is one z and one noise draw for every t and s. [paper 8]"
@@ -98,7 +119,7 @@ class GaussianNIF(nnx.Module):
         twin.injection = self.injection.scale_noise(s)
         return twin
 
-# %% ../nbs/06_closed_form.ipynb #ffd255f3
+# %% ../nbs/06_closed_form.ipynb #58777fbb
 @documented
 class NoisyInjective(nnx.Module):
     "Any `Layer` over any head, scored by the ELBO (n_samples = 1) or its importance-weighted form with n_samples draws. [paper 7]"
