@@ -1,8 +1,11 @@
 "The command line: help, errors in one line, exit codes, and one run through every command."
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 import numpy as np
 import pytest
 from nif_lit.cli import app, help_of
@@ -59,3 +62,18 @@ def test_every_command_on_a_small_run(tmp_path):
 def test_data_command(tmp_path):
     done = call('data', 'digits', cwd=tmp_path)
     assert done.returncode == 0 and '1,294 images' in done.stdout
+
+
+@pytest.mark.parametrize('wait', [0.0, 6.0])
+def test_ctrl_c_ends_in_one_line_and_the_same_command_goes_on(wait, tmp_path):
+    "The real command, stopped while it compiles and while it trains; a second Ctrl-C follows at once, as make and the shell both send one."
+    command = subprocess.Popen([Path(sys.executable).parent/'nif_lit', 'train', '--dataset', 'digits', '--models', 'NF', '--images', '2000000'], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               env=os.environ | {'PYTHONUNBUFFERED': '1'}, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+    try:
+        seen = ''
+        while 'img/s' not in seen and command.poll() is None: seen += command.stdout.read(1)
+        time.sleep(wait)
+        for _ in range(2): command.send_signal(signal.SIGINT)
+        rest = command.communicate(timeout=120)[0]
+    finally: command.kill()
+    assert command.returncode == 130 and 'the same command goes on' in rest.splitlines()[-1] and 'Traceback' not in rest, rest[-800:]
