@@ -1,0 +1,65 @@
+"Volumes and densities on manifolds, and the marginal around them, at shapes and seeds that the notebooks do not use."
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.integrate import dblquad
+from scipy.stats import multivariate_normal
+from nif_lit.checks import check, rejects
+from nif_lit.geometry import half_log_det, half_log_det_estimate, manifold_log_prob
+from nif_lit.noise import marginal_importance, marginal_quadrature, noise_log_prob
+
+
+def log_prior(z): return -(z ** 2).sum() / 2 - z.size / 2 * jnp.log(2 * jnp.pi)
+
+
+@pytest.mark.parametrize('N, M', [(5, 2), (3, 3), (7, 1), (12, 6)])
+def test_half_log_det_of_a_linear_map(N, M, x64):
+    A = np.random.default_rng(N).normal(size=(N, M)); f, z = lambda z: jnp.asarray(A) @ z, jnp.ones(M)
+    ref = np.log(np.linalg.svd(A)[1]).sum()
+    check(half_log_det(f, z), ref); check(jax.jit(lambda z: half_log_det(f, z))(z), ref); rejects(half_log_det(lambda z: 1.01 * f(z), z), ref)
+    check(manifold_log_prob(f, log_prior, z), -M / 2 - M / 2 * np.log(2 * np.pi) - ref)
+    estimate, se = half_log_det_estimate(f, z, jax.random.key(0), n_probes=600, n_steps=M)
+    assert abs(float(estimate) - ref) < 4 * float(se) + 1e-9
+    check(half_log_det(lambda z: jnp.tanh(f(z)), 0.3 * z), jnp.linalg.slogdet(jax.jacfwd(lambda z: jnp.tanh(f(z)))(0.3 * z).T @ jax.jacfwd(lambda z: jnp.tanh(f(z)))(0.3 * z))[1] / 2, rtol=1e-7)
+
+
+def test_a_torus_has_its_area(x64):
+    torus = lambda z: jnp.stack([(2 + 0.7 * jnp.cos(z[1])) * jnp.cos(z[0]), (2 + 0.7 * jnp.cos(z[1])) * jnp.sin(z[0]), 0.7 * jnp.sin(z[1])])
+    e = (np.arange(60) + 0.5) / 60 * 2 * np.pi; zs = jnp.asarray(np.stack(np.meshgrid(e, e), -1).reshape(-1, 2))
+    check(jnp.exp(jax.vmap(lambda z: half_log_det(torus, z))(zs)).mean() * 4 * np.pi ** 2, 4 * np.pi ** 2 * 2 * 0.7)
+
+
+def test_rank_lost_is_minus_infinity(x64):
+    assert float(half_log_det(lambda z: jnp.stack([z[0] + z[1]] * 3), jnp.ones(2))) < -30
+
+
+def test_the_estimate_is_honest_and_deterministic(x64):
+    gains = jnp.linspace(0.5, 3, 200); f, z = lambda z: jnp.concatenate([gains * z + 0.4 * jnp.roll(z, 1), jnp.tanh(z) * 0.3 - 0.2 * jnp.roll(z, 5)]), jnp.ones(200)
+    ref, pulls = float(half_log_det(f, z)), []
+    for seed in range(20):
+        estimate, se = half_log_det_estimate(f, z, jax.random.key(seed), n_probes=8); pulls.append((float(estimate) - ref) / float(se))
+    assert abs(np.mean(pulls)) < 1.2 and 0.5 < np.std(pulls) < 2.2, pulls
+    assert half_log_det_estimate(f, z, jax.random.key(1)) == half_log_det_estimate(f, z, jax.random.key(1))
+
+
+def test_marginals_against_a_dense_normal(x64):
+    rng = np.random.default_rng(3)
+    for N, M in ((3, 1), (5, 2), (8, 4)):
+        A, b, ls, x = rng.normal(size=(N, M)), rng.normal(size=N), 0.3 * rng.normal(size=N) - 0.3, rng.normal(size=N)
+        f, ref = lambda z: jnp.asarray(A) @ z + b, multivariate_normal(b, A @ A.T + np.diag(np.exp(2 * ls))).logpdf(x)
+        if M <= 2: check(marginal_quadrature(f, ls, x, log_prior, [(-9, 9)] * M, n=300), ref, rtol=1e-8)
+        value, se = marginal_importance(f, ls, x, log_prior, key=jax.random.key(N), z0=np.zeros(M))
+        assert abs(value - ref) < 4 * se < 0.2
+    check(noise_log_prob(jnp.asarray(ls), jnp.asarray(x)), multivariate_normal(np.zeros(8), np.diag(np.exp(2 * ls))).logpdf(x))
+
+
+@pytest.mark.parametrize('call, message', [(lambda: half_log_det(lambda z: z[:2], jnp.ones(3)), r'N >= M'), (lambda: half_log_det(lambda z: z, jnp.ones((2, 2))), r'\(M,\)'),
+                                           (lambda: half_log_det_estimate(lambda z: z, jnp.ones(3), jax.random.key(0), n_steps=0), 'n_steps >= 1'),
+                                           (lambda: marginal_quadrature(lambda z: z, np.zeros(3), np.zeros(3), log_prior, [(-9, 9)] * 3), '1 or 2'),
+                                           (lambda: marginal_quadrature(lambda z: z, np.zeros(2), np.zeros(3), log_prior, [(-9, 9)] * 2), 'one x'),
+                                           (lambda: marginal_quadrature(lambda z: z, np.zeros(1), np.zeros(1), log_prior, [(-1, 1)]), 'larger box'),
+                                           (lambda: marginal_importance(lambda z: z, np.zeros(2), np.zeros(2), log_prior, key=jax.random.key(0), z0=np.array([np.inf, 0])), 'finite start'),
+                                           (lambda: marginal_importance(lambda z: z, np.zeros(2), np.zeros(2), log_prior, key=jax.random.key(0), z0=np.zeros(2), n_samples=1), 'n_samples >= 2')])
+def test_refusals(call, message):
+    with pytest.raises(ValueError, match=message): call()
