@@ -5,6 +5,7 @@ _HOME = {name: module for module, names in {
     'geometry': 'half_log_det half_log_det_estimate manifold_log_prob',
     'noise': 'marginal_quadrature marginal_importance',
     'layer': 'Layer Chain check_contract log_mean_exp inverse_mode log_volume_quadrature log_volume_laplace',
+    'bounds': 'elbo elbo_terms importance_bound gaussian_gap',
     'gaussian': 'GaussianInjection',
     'heads': 'StandardNormal GaussianNIF NoisyInjective',
     'bijections': 'UniformDequantization Logit ActNorm InvertibleConv1x1 AffineCoupling Squeeze Flatten Reverse Standardise '
