@@ -7,6 +7,7 @@ _HOME = {name: module for module, names in {
     'layer': 'Layer Chain check_contract log_mean_exp inverse_mode log_volume_quadrature log_volume_laplace',
     'bounds': 'elbo elbo_terms importance_bound gaussian_gap',
     'gaussian': 'GaussianInjection',
+    'coupling': 'StochasticCoupling',
     'upsampling': 'NearestNeighbourUpsampling',
     'heads': 'StandardNormal GaussianNIF NoisyInjective',
     'bijections': 'UniformDequantization Logit ActNorm InvertibleConv1x1 AffineCoupling Squeeze Flatten Reverse Standardise '
