@@ -67,8 +67,8 @@ def test_data_command(tmp_path):
 @pytest.mark.parametrize('wait', [0.0, 6.0])
 def test_ctrl_c_ends_in_one_line_and_the_same_command_goes_on(wait, tmp_path):
     "The real command, stopped while it compiles and while it trains; a second Ctrl-C follows at once, as make and the shell both send one."
-    command = subprocess.Popen([Path(sys.executable).parent/'nif_lit', 'train', '--dataset', 'digits', '--models', 'NF', '--images', '2000000'], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                               env=os.environ | {'PYTHONUNBUFFERED': '1'}, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+    fresh = 'import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])'      # a background shell hands down an ignored Ctrl-C
+    command = subprocess.Popen([sys.executable, '-c', fresh, Path(sys.executable).parent/'nif_lit', 'train', '--dataset', 'digits', '--models', 'NF', '--images', '2000000'], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {'PYTHONUNBUFFERED': '1'})
     try:
         seen = ''
         while 'img/s' not in seen and command.poll() is None: seen += command.stdout.read(1)
