@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
-from .gaussian import GaussianInjection, solve_factor
+from .gaussian import GaussianInjection, gram, inverse_cholesky
 from .layer import Layer, check_scale, documented, expect_shape, log_mean_exp, needs_noise
 
 # %% ../nbs/06_closed_form.ipynb #c963fbe9
@@ -69,14 +69,14 @@ class GaussianNIF(nnx.Module):
     def _solve(self, h, t, s):
         W, r = self.injection.whitened(h)
         W, r = W * jnp.sqrt(t / s), r / jnp.sqrt(s)
-        L = jnp.linalg.cholesky(jnp.eye(self.M, dtype=W.dtype) + W.T @ W)
-        return W, r, L, solve_factor(L, r @ W)
+        X = inverse_cholesky(jnp.eye(self.M, dtype=W.dtype) + gram(W))
+        return W, r, X, r @ W @ X.T @ X
 
     def log_prob(self, h: Float[Array, "batch N"], *, key=None, n_samples=1, t=1.0, s=1.0) -> Float[Array, " batch"]:
         "log N(h; b, tAAᵀ + sΣ) in nats; exact, so key and n_samples change nothing. Raises `ValueError` for s = 0: no density in R^N. [paper 41, corrected]"
         expect_shape('GaussianNIF', h, (self.N,)); check_scale('t', t); check_scale('s', s, positive=True)
-        W, r, L, m = self._solve(h, t, s)
-        half_log_det = self.injection.half_log_det() + self.N / 2 * jnp.log(s) + jnp.log(jnp.diag(L)).sum()
+        W, r, X, m = self._solve(h, t, s)
+        half_log_det = self.injection.half_log_det() + self.N / 2 * jnp.log(s) - jnp.log(jnp.diag(X)).sum()
         return -((r - m @ W.T) ** 2).sum(-1) / 2 - (m ** 2).sum(-1) / 2 - half_log_det - self.N / 2 * jnp.log(2 * jnp.pi)
 
     def log_prob_sweep(self, h: Float[Array, "batch N"], *, t=1.0, s=1.0) -> Float[Array, "k batch"]:

@@ -215,7 +215,7 @@ def _check_bijection(layer, x, rtol, atol):
     one = lambda x: layer.inverse(x.reshape(1, *x.shape))[0][0].ravel()
     singles = [layer.inverse(x[i:i + 1]) for i in range(len(x))]
     gaps['rows stand alone'] = check(jnp.concatenate([a for a, _ in singles]), z, rtol=rtol, atol=atol)
-    jacobians = [np.asarray(jax.jacfwd(one)(x[i])).reshape(-1, x[i].size) for i in range(len(x))]
+    jacobians = [np.asarray(jax.jacrev(one)(x[i])).reshape(-1, x[i].size) for i in range(len(x))]
     if jacobians[0].shape[0] != jacobians[0].shape[1]:
         raise AssertionError(f'a layer with stochastic = False must keep the dimension, this one maps {jacobians[0].shape[1]} to {jacobians[0].shape[0]}')
     gaps['log_volume'] = check(log_volume, np.array([np.linalg.slogdet(J)[1] for J in jacobians]), rtol=rtol, atol=atol)
