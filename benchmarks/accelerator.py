@@ -74,14 +74,23 @@ def matmul_peaks(n, goal):
     return peaks
 
 
+def built(head, net, options):
+    "The model, made on the host where there is a CPU backend (hundreds of small operations, each compiled), then moved."
+    try: host = jax.devices('cpu')[0]
+    except RuntimeError: host = jax.devices()[0]                               # JAX_PLATFORMS may have left it out
+    with jax.default_device(host): model = build_model(head, net['shape'], **options)
+    nnx.update(model, jax.device_put(nnx.state(model), jax.devices()[0]))
+    return model
+
+
 def train_row(net, batch, dtype, head, peaks, goal):
     "One row of the table; raises what JAX raises when memory runs out."
     options = settings(net, dtype)
     if options is None: return dict(status='not available: glow_body has no compute dtype')
-    model = build_model(head, net['shape'], **options)
+    model = built(head, net, options)
     n_images, n_rows = max(512, batch), 64
     data = configs.images(net, n_images)
-    model.initialise(data[:min(batch, 128)], key=jax.random.key(0))
+    model.initialise(data[:min(batch, 32)], key=jax.random.key(0))                # 32 for all: compiled once per architecture
     graphdef, params, fixed = nnx.split(bare(model), nnx.Param, ...)
     tx = optax.adam(1e-4)
     state = jax.tree.map(jnp.copy, (params, tx.init(params)))

@@ -25,7 +25,8 @@ class Worker:
         self.process = subprocess.Popen([sys.executable, '-W', 'ignore', '-m', 'benchmarks.worker', contender, json.dumps(config), str(cores)], cwd=ROOT, env=environment(),
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log)
         self._buffer = b''
-        self.info = self._answer()
+        try: self.info = self._answer()
+        except BaseException: self.close(); raise
         self.started = time.monotonic() - began
 
     def _words(self):
@@ -38,7 +39,7 @@ class Worker:
         fd = self.process.stdout.fileno()
         while b'\n' not in self._buffer:
             ready, _, _ = select.select([fd], [], [], max(0.0, deadline - time.monotonic()))
-            if not ready: self.close(); raise Failed(f'{self.contender}: no answer in {self.timeout} s')
+            if not ready: raise Failed(f'{self.contender}: no answer in {self.timeout} s')
             part = os.read(fd, 65536)
             if not part: self.process.wait(); raise Failed(f'{self.contender}: the process ended with {self.process.returncode}: {self._words()}')
             self._buffer += part
@@ -79,6 +80,11 @@ class Pool:
 
     info = property(lambda self: {name: worker.info for name, worker in self.workers.items()})
 
+    def drop(self, name, why, say=lambda text: None):
+        "Leaves a contender out from now on."
+        self.failed[name] = str(why); say(f'{name} is out: {why}')
+        self.workers.pop(name).close()
+
     def alternate(self, calls, rounds, *, say=lambda text: None, each_round=None):
         """{contender: seconds per round}: in every round each contender is called once, in the same order.
 
@@ -92,7 +98,7 @@ class Pool:
                 time.sleep(PAUSE)
                 try: seconds[label].append(self.workers[name].call(method, **arguments))
                 except Failed as error:
-                    self.failed[name] = str(error); say(f'{name} is out: {error}')
+                    self.drop(name, error, say)
                     for gone in [l for l, c in calls.items() if c[0] == name]: del calls[gone], seconds[gone]
             if each_round: each_round(k)
         return seconds

@@ -43,7 +43,9 @@ def left_out(pool): return '; '.join(f'without {name} ({why})' for name, why in 
 def measured_turns(plan, pool, names):
     "Steps per turn, from the slowest contender's second call."
     slow = 0.0
-    for name in names: slow = max(slow, pool.workers[name].call('run', k=1))
+    for name in names:
+        try: slow = max(slow, pool.workers[name].call('run', k=1))
+        except Failed as error: pool.drop(name, error, plan.say)
     return plan.turns(slow, goal=0.8)
 
 
