@@ -41,7 +41,6 @@ def unit_normal(z): return -(z ** 2).flatten(1).sum(1) / 2 - z[0].numel() / 2 * 
 class FrEIA(nn.Module):
     """`AllInOneBlock` in a `SequenceINN` per level, split by hand. Its permutation of channels is fixed (hard, as by default): no learned 1×1 convolution, so
     fewer parameters; its actnorm is a global affine map without initialisation on data; the coupling is exp(tanh(0.1 a))."""
-    without_lu = True
 
     def __init__(self, net):
         super().__init__()
@@ -126,7 +125,7 @@ BODIES = dict(FrEIA=FrEIA, normflows=normflows, nflows=nflows)
 class Peer:
     """One library's Glow, trained (config: net, batch) or sampled (task='sample'). It keeps the faster memory layout of two, tried on a few steps.
 
-    Adam is PyTorch's fused one; torch.compile is off (tried, see README).
+    Adam is PyTorch's fused one; torch.compile is off unless config['compile'] says otherwise.
     """
 
     def __init__(self, config):

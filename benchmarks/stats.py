@@ -26,9 +26,9 @@ def against_fastest(seconds, ours):
 
 
 def verdict(value, target, *, at_most=False):
-    "'met' or 'missed'; None (nothing measured, or no target) gives 'not run' or ''."
-    if value is None: return 'not run'
+    "'met' or 'missed'; '' without a target, 'not run' without a value."
     if target is None: return ''
+    if value is None: return 'not run'
     return 'met' if (value <= target if at_most else value >= target) else 'missed'
 
 
