@@ -119,7 +119,7 @@ class Distrax:
         stored = sum(leaf.size for leaf in jax.tree.leaves(params))
         began = time.perf_counter()
         self.run(1)
-        self.info = dict(parameters=stored, free_parameters=stored - configs.masked_parameters(self.net), first_step_s=time.perf_counter() - began)
+        self.info = dict(parameters=stored, free_parameters=stored - configs.masked_parameters(self.net), first_step_s=time.perf_counter() - began, loss=None if self.sampling else float(self.loss))
 
     def run(self, k):
         "Seconds of k steps, or of k batches of samples."
@@ -127,10 +127,10 @@ class Distrax:
         for _ in range(k):
             key = jax.random.fold_in(jax.random.key(1), self.done)
             if self.sampling: drawn = np.asarray(self._sample(self.params, self.fixed, key))
-            else: self.params, self.state, loss = self._step(self.params, self.state, self.fixed, self.data[self.rows[self.done % len(self.rows)]], key)
+            else: self.params, self.state, self.loss = self._step(self.params, self.state, self.fixed, self.data[self.rows[self.done % len(self.rows)]], key)
             self.done += 1
         if self.sampling: assert drawn.shape == (self.batch, *self.net['shape']) and drawn.dtype == np.uint8
-        elif not math.isfinite(float(loss)): raise ValueError('the loss is not a number')
+        elif not math.isfinite(float(self.loss)): raise ValueError('the loss is not a number')
         return time.perf_counter() - began
 
     def matmul(self): return matmul_gflops()

@@ -158,7 +158,7 @@ class Peer:
         self.model.to(memory_format=getattr(torch, best)); self.images = images.contiguous(memory_format=getattr(torch, best))
         self.run(1)
         masked = configs.masked_parameters(self.net) if getattr(self.model, 'masked', False) else 0
-        self.info = dict(parameters=stored, free_parameters=stored - masked, layout=best, tried_s=tried, first_step_s=first)
+        self.info = dict(parameters=stored, free_parameters=stored - masked, layout=best, tried_s=tried, first_step_s=first, loss=None if self.sampling else float(self.loss.detach()))
 
     def step(self):
         loss = -self.model.log_prob(self.images[self.rows[self.done % len(self.rows)]]).mean() / np.prod(self.net['shape'])
