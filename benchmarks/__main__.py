@@ -50,7 +50,9 @@ def table(folder):
             cells.append(tuple(str(v or '') for v in (l['row'], l['what'], l['ours'], l['peer'], ratio, goal, l['verdict'], l['note'])))
     cells.append(('data-parallel', '8 virtual devices, 2 processes', '', '', '', '', 'see tests', ''))
     path = folder/'accelerator.json'
-    cells.append(('accelerator', 'the three architectures on one GPU', '', '', '', '', 'ran' if path.exists() else 'not run', 'benchmarks/accelerator.py'))
+    found = json.loads(path.read_text()) if path.exists() else None
+    ran = found and f'{sum(r["status"] == "ran" for r in found["rows"].values())} of {len(found["rows"])} rows ran on {found["machine"]["device"]}'
+    cells.append(('accelerator', 'the three architectures on one GPU', '', '', '', '', '' if ran else 'not run', ran or 'benchmarks/accelerator.py'))
     return stats.aligned(cells)
 
 
