@@ -219,7 +219,7 @@ def test_reference_values():
     "Of the data folder's README: CIFAR-10 test images 0 and 1, resized by Pillow; means over the features, printed to the last digit here."
     from PIL import Image
     x = np.stack([np.asarray(Image.fromarray(image).resize((299, 299), Image.BILINEAR)) for image in read_cifar10(HERE)[2][:2]])
-    network = f.fill(nnx.eval_shape(lambda: Inception(1280)), f.read_weights(f.find_weights(1280)) if f.find_weights(1280).name == f.PARTIAL else f.read_weights(os.path.join(HERE, 'fid', f.PARTIAL)))
+    network = f.fill(nnx.eval_shape(lambda: Inception(1280)), f.read_weights(os.path.join(HERE, 'fid', f.PARTIAL)))
     graphdef, values = nnx.split(network)
     ours = jax.jit(lambda values: nnx.merge(graphdef, values)(f.network_input(x)))(values)
     for dims, means, digits in ((64, (1.4760, 1.4258), 5e-5), (192, (1.8776, 1.7593), 5e-5), (768, (0.04711, 0.04835), 5e-6), (1280, (0.15795, 0.15551), 5e-6)):
