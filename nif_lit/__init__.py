@@ -17,6 +17,7 @@ _HOME = {name: module for module, names in {
     'data': 'load quantize to_uint8',
     'training': 'fit',
     'likelihood': 'bits_per_dim_of log_likelihood_of paired_difference',
+    'frechet': 'InceptionFeatures frechet_distance kid neighbour_scores score',
 }.items() for name in names.split()}
 __all__ = sorted(_HOME)
 
