@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
-from .layer import Layer, check_scale, documented, expect_shape, needs_noise
+from .layer import Layer, batch_draw, check_scale, documented, expect_shape, needs_noise
 
 # %% ../nbs/05_gaussian_nif.ipynb #00da5bd2
 def solve_factor(L, u):
@@ -83,7 +83,7 @@ class GaussianInjection(Layer):
         residual = r - z @ W.T
         constants = self.half_log_det() + jnp.log(jnp.diag(L)).sum() + (self.N - self.M) / 2 * jnp.log(2 * jnp.pi)
         log_volume = -(residual ** 2).sum(-1) / 2 - constants
-        if key is not None: z = z + solve_triangular(L.T, jax.random.normal(key, z.shape, z.dtype).T, lower=False).T
+        if key is not None: z = z + solve_triangular(L.T, batch_draw(jax.random.normal, key, z.shape, z.dtype).T, lower=False).T
         return z, log_volume
 
     def scale_noise(self, s):
