@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.scipy.linalg import lu, solve_triangular
-from .layer import Chain, Layer, documented, expect_shape, needs_noise
+from .layer import Chain, Layer, batch_draw, documented, expect_shape, needs_noise
 
 # %% ../nbs/10_bijections.ipynb #c88212af
 @documented
@@ -35,7 +35,7 @@ class UniformDequantization(Layer):
 
     def inverse(self, x, *, key=None):
         x = x.astype(jnp.result_type(float))
-        u = 0.5 if key is None else jax.random.uniform(key, x.shape, x.dtype)
+        u = 0.5 if key is None else batch_draw(jax.random.uniform, key, x.shape, x.dtype)
         return jnp.minimum(x + u, jnp.nextafter(x + 1, x)), jnp.zeros(x.shape[0], x.dtype)     # rounding may not leave the bin
 
 # %% ../nbs/10_bijections.ipynb #41e1b018

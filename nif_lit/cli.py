@@ -34,31 +34,39 @@ def reproduce(names: Annotated[Optional[list[str]], typer.Argument(help='all, ta
     reproduce(names or ['all'], scale=scale, dataset=dataset, seeds=seeds, out=out, progress=not quiet, echo=typer.echo)
 
 
-@app.command(short_help='Train models on the same images and compare them.', epilog='Examples:   nif_lit train --dataset fashion_mnist --minutes 10    |    nif_lit train --dataset digits --models NF,NIF-16 --scale smoke')
+@app.command(short_help='Train models on the same images and compare them.', epilog='Examples:   nif_lit train --dataset fashion_mnist --minutes 10    |    nif_lit train --dataset digits --models NF,NIF-16 --scale smoke    |    nif_lit train --dataset cifar10 --scale paper --coordinator host0:1234 --processes 2 --process-id 0')
 def train(dataset: Annotated[str, typer.Option(help='digits, fashion_mnist, cifar10 or celeba.')] = 'fashion_mnist',
           models: Annotated[str, typer.Option(help='Comma-separated: NF, NIF-M, DeepNIF-M. All see the images that the first one saw.')] = 'NF,NIF-64',
           scale: Annotated[str, typer.Option(help='smoke, laptop or paper: the architecture and the budget.')] = 'laptop',
           minutes: Annotated[Optional[float], typer.Option(help='Budget of the first model in minutes of training, instead of the scale\'s number of images.')] = None,
           images: Annotated[Optional[int], typer.Option(min=1, help='Budget in images seen, instead of the scale\'s.')] = None,
           seed: Annotated[int, typer.Option(help='Decides the start, the order of the data and the noise.')] = 0,
-          bits: Annotated[int, typer.Option(help='Bits per channel, 1 to 8.')] = 3, data_folder: Folder = None, quiet: Quiet = False):
-    "Train models on the same images, score them on the test set, and print the paired difference. Interrupted, the same command goes on."
+          bits: Annotated[int, typer.Option(help='Bits per channel, 1 to 8.')] = 3, data_folder: Folder = None, quiet: Quiet = False,
+          coordinator: Annotated[Optional[str], typer.Option(help="With many processes, on one host or many: HOST:PORT of process 0, or 'auto' under Slurm, Open MPI, Kubernetes or on a TPU pod.")] = None,
+          processes: Annotated[Optional[int], typer.Option(min=1, help='How many processes train together.')] = None,
+          process_id: Annotated[Optional[int], typer.Option(min=0, help='Which of them this is, from 0.')] = None):
+    "Train models on the same images, score them on the test set, and print the paired difference. Interrupted, the same command goes on. All GPUs of a machine share each batch."
     from nif_lit.experiments import experiment, run, runs_folder
     from nif_lit.likelihood import paired_difference
     from nif_lit.pictures import text_table
     if minutes is not None and images is not None: raise ValueError('give --minutes or --images, not both')
+    if (coordinator, processes, process_id) != (None, None, None):
+        from nif_lit.training import join_processes
+        join_processes(coordinator, processes, process_id)
+    import jax
+    echo = typer.echo if jax.process_index() == 0 else lambda text: None
     names, results = [name.strip() for name in models.split(',') if name.strip()], []
     for k, name in enumerate(names): experiment(dataset, name, scale=scale)                            # a misspelt name fails before an hour of training
     for k, name in enumerate(names):
         budget = dict(minutes=minutes, images=images) if k == 0 else dict(images=results[0]['images_seen'])
         config = experiment(dataset, name, scale=scale, seed=seed, bits=bits, **budget)
         results.append(run(config, folder=data_folder, progress=not quiet))
-        typer.echo(f'{name}: {runs_folder()/config.name}')
+        echo(f'{name}: {runs_folder()/config.name}')
     rows = []
     for name, r in zip(names, results):
         pair = paired_difference(results[0]['test_bits'], r['test_bits']) if r is not results[0] else None
         rows.append((name, f'{r["test_bits_per_dim"]["mean"]:.4f} ± {r["test_bits_per_dim"]["se"]:.4f}', '' if pair is None else f'{pair["mean"]:+.4f} ± {pair["se"]:.4f}', f'{r["images_seen"]:,}', f'{r["images_per_second"]:.0f}'))
-    typer.echo('\n' + text_table(('model', 'test bits/dim (± SE)', f'{names[0]} − model, paired (± SE)', 'images seen', 'images/s'), rows))
+    echo('\n' + text_table(('model', 'test bits/dim (± SE)', f'{names[0]} − model, paired (± SE)', 'images seen', 'images/s'), rows))
 
 
 @app.command(short_help='Bits per dimension of a trained model, as JSON.', epilog='Example:   nif_lit evaluate runs/NAME --samples 16')

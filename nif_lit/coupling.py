@@ -12,7 +12,7 @@ from flax import nnx
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 from .gaussian import glorot_normal
-from .layer import Layer, check_scale, documented, expect_shape, keys_for, needs_noise
+from .layer import Layer, batch_draw, check_scale, documented, expect_shape, keys_for, needs_noise
 
 # %% ../nbs/08_stochastic_coupling.ipynb #9a612154
 def _conditional(A, b, log_sigma, x, e):
@@ -74,7 +74,7 @@ class StochasticCoupling(Layer):
         "z1 from q(z1|x1; x2), then z2 from q(z2|x2; z1), and the sum of both log volumes in nats, (batch,), which is random. No key: the modes. [paper 9, 40]"
         expect_shape('StochasticCoupling.inverse', x, (sum(self.N),))
         x1, x2 = jnp.split(x, [self.N[0]], -1)
-        e1, e2 = (None if k is None else jax.random.normal(k, (x.shape[0], m), x.dtype) for k, m in zip(keys_for(key, 2), self.M))
+        e1, e2 = (None if k is None else batch_draw(jax.random.normal, k, (x.shape[0], m), x.dtype) for k, m in zip(keys_for(key, 2), self.M))
         axes = (None, 0, 0, 0, None if key is None else 0)
         z1, v1 = jax.vmap(_conditional, axes)(self.A1[...], *self.conditionals(1, x2), x1, e1)
         z2, v2 = jax.vmap(_conditional, axes)(self.A2[...], *self.conditionals(2, z1), x2, e2)

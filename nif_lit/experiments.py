@@ -23,7 +23,7 @@ import numpy as np
 from .data import DATASETS, load
 from .likelihood import bits_per_dim_of, mean_and_se, round_trip_error
 from .models import build_model, parse_name
-from .training import config_hash, fit, load_model, write_json
+from .training import config_hash, first_does, fit, load_model, write_json
 
 # %% ../nbs/25_experiments.ipynb #69219e04
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def provenance():
     from nif_lit import __version__
     return dict(commit=(commit + (' + changes' if git('status', '--porcelain', '--untracked-files=no') else '')) if commit else 'not a git checkout', nif_lit=__version__,
                 **{name: version(name) for name in ('jax', 'jaxlib', 'flax', 'optax', 'numpy')}, python=platform.python_version(),
-                device=f'{jax.devices()[0].platform}: {jax.devices()[0].device_kind}, {os.cpu_count()} cores', system=platform.system())
+                device=(f'{len(jax.devices())} × ' if len(jax.devices()) > 1 else '') + f'{jax.devices()[0].platform}: {jax.devices()[0].device_kind}, {os.cpu_count()} cores', system=platform.system())
 
 # %% ../nbs/25_experiments.ipynb #626b3612
 def runs_folder():
@@ -113,7 +113,7 @@ def _finish(folder, config, model, data, report):
     result = dict(config=dataclasses.asdict(config), test_bits_per_dim=mean_and_se(bits), valid_bits_per_dim=mean_and_se(valid), test_bits=[round(float(b), 6) for b in bits],
                   images_seen=report['images'], steps=report['steps'], seconds=round(report['seconds'], 1), images_per_second=round(report['images_per_second'], 1),
                   round_trip_error_levels=round_trip_error(model, data.test[:100], key=evaluation_key()), provenance=provenance())
-    write_json(folder/'result.json', result)
+    first_does(lambda: write_json(folder/'result.json', result))
     return result
 
 
@@ -123,7 +123,8 @@ def run(config, *, runs=None, folder=None, progress=True):
     The run lives in runs/<name>: config.json, model.json, metrics.jsonl, checkpoints, result.json. Raises what `load` and `fit` raise.
     """
     home = Path(runs or runs_folder())/config.name
-    if (home/'result.json').exists(): return json.loads((home/'result.json').read_text())
+    result = first_does(lambda: json.loads((home/'result.json').read_text()) if (home/'result.json').exists() else None)
+    if result is not None: return result
     data = dataset_of(config.dataset, config.bits, config.split, folder)
     model = build_model(config.model, data.shape, seed=config.seed, bits=config.bits, steps=config.steps, channels=config.channels, levels=config.levels)
     report = fit(model, data.train, seed=config.seed, images=config.images, minutes=config.minutes, batch_size=config.batch_size, learning_rate=config.learning_rate,

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
-from .layer import Layer, check_scale, documented, expect_shape, needs_noise
+from .layer import Layer, batch_draw, check_scale, documented, expect_shape, needs_noise
 
 # %% ../nbs/05_gaussian_nif.ipynb #1089321d
 BLOCK = 32
@@ -137,7 +137,7 @@ class GaussianInjection(Layer):
         residual = r - z @ W.T
         constants = self.half_log_det() - jnp.log(jnp.diag(X)).sum() + (self.N - self.M) / 2 * jnp.log(2 * jnp.pi)
         log_volume = -(residual ** 2).sum(-1) / 2 - constants
-        if key is not None: z = z + jax.random.normal(key, z.shape, z.dtype) @ X
+        if key is not None: z = z + batch_draw(jax.random.normal, key, z.shape, z.dtype) @ X
         return z, log_volume
 
     def scale_noise(self, s):

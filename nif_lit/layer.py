@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['grid_quadrature', 'conditional_log_prob', 'inverse_mode', 'log_volume_quadrature', 'log_volume_laplace', 'documented',
-           'log_mean_exp', 'needs_noise', 'check_scale', 'expect_shape', 'Layer', 'keys_for', 'Chain', 'check_contract']
+           'log_mean_exp', 'needs_noise', 'check_scale', 'expect_shape', 'Layer', 'keys_for', 'batch_draw', 'Chain',
+           'check_contract']
 
 # %% ../nbs/03_stochastic_inverse.ipynb #16e14262
 import inspect
@@ -161,6 +162,17 @@ class Layer(nnx.Module):
 def keys_for(key, n):
     "n keys from one, or n times None."
     return [None] * n if key is None else list(jax.random.split(key, n))
+
+
+def batch_draw(draw, key, shape, dtype):
+    """draw(key, shape, dtype) for a batch-first shape, where draw is `jax.random.normal` or its like; every layer of the kit draws through it.
+
+    Where several devices share a batch (an axis 'data' mapped by hand, as in `fit`), each gets its rows of the draw for the whole batch.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if 'data' not in mesh.manual_axes: return draw(key, shape, dtype)
+    whole = draw(key, (mesh.shape['data'] * shape[0], *shape[1:]), dtype)
+    return jax.lax.dynamic_slice_in_dim(whole, jax.lax.axis_index('data') * shape[0], shape[0])
 
 
 @documented

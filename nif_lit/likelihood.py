@@ -12,16 +12,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 from .models import bare
+from .training import on_all, on_one
 
 # %% ../nbs/22_likelihood.ipynb #833a9934
 @partial(jax.jit, static_argnames=('graphdef', 'n_samples'))
 def _score(graphdef, state, x, key, n_samples): return nnx.merge(graphdef, state).log_prob(x, key=key, n_samples=n_samples)
 
 
-def log_likelihood_of(model, data, *, key=None, n_samples=1, n_draws=1, batch_size=100):
+@partial(jax.jit, static_argnames=('graphdef', 'n_samples', 'mesh'))
+def _score_many(graphdef, state, x, keys, n_samples, mesh):
+    "A whole batch per device: x (devices, batch, *shape), keys (devices,) or None."
+    def one(state, x, keys): return nnx.merge(graphdef, state).log_prob(x[0], key=None if keys is None else keys[0], n_samples=n_samples)[None]
+    out = jax.shard_map(one, mesh=mesh, in_specs=(P(), P('batches'), P('batches')), out_specs=P('batches'), check_vma=False)(state, x, keys)
+    return jax.lax.with_sharding_constraint(out, NamedSharding(mesh, P()))
+
+
+def log_likelihood_of(model, data, *, key=None, n_samples=1, n_draws=1, batch_size=100, devices=None):
     """log p(x) in nats of every example of `data` (n, *shape), as float64 (n,): the mean over `n_draws` keys of `Flow.log_prob`, hence a lower bound where it is random.
 
+    devices: default all; each takes whole batches, with their keys, so that the scores do not depend on how many there are. Many processes must all call it.
     Raises `ValueError` for a missing key, a wrong shape or wrong values.
     """
     if n_draws < 1 or batch_size < 1: raise ValueError(f'n_draws and batch_size must be positive, got {n_draws} and {batch_size}')
@@ -29,11 +40,20 @@ def log_likelihood_of(model, data, *, key=None, n_samples=1, n_draws=1, batch_si
     data = np.asarray(model.check_data(data))
     graphdef, state = nnx.split(bare(model))
     padded = np.concatenate([data, np.repeat(data[-1:], -len(data) % batch_size, 0)])            # one shape, one compilation
-    total = np.zeros(len(padded))
+    starts, devices = list(range(0, len(padded), batch_size)), list(jax.devices() if devices is None else devices)
+    n = len(devices) if jax.process_count() > 1 else min(len(devices), len(starts))
+    mesh = None if devices[:n] == jax.local_devices()[:1] else jax.make_mesh((n,), ('batches',), axis_types=(AxisType.Auto,), devices=devices[:n])
+    state, total = on_all(state, mesh), np.zeros(len(padded))
     for draw in range(n_draws):
-        for i in range(0, len(padded), batch_size):
-            k = None if key is None else jax.random.fold_in(jax.random.fold_in(key, draw), i)
-            total[i:i + batch_size] += np.asarray(_score(graphdef, state, jnp.asarray(padded[i:i + batch_size]), k, n_samples), np.float64)
+        key_of = lambda i: None if key is None else jax.random.fold_in(jax.random.fold_in(key, draw), i)
+        for j in range(0, len(starts), n):
+            group = starts[j:j + n]
+            if mesh is None: parts = [_score(graphdef, state, jnp.asarray(padded[j * batch_size:(j + 1) * batch_size]), key_of(group[0]), n_samples)]
+            else:
+                mine = group + group[-1:] * (n - len(group))                                  # past the end: the last batch again
+                keys = None if key is None else on_all(jnp.stack([key_of(i) for i in mine]), mesh)
+                parts = on_one(_score_many(graphdef, state, np.stack([padded[i:i + batch_size] for i in mine]), keys, n_samples, mesh))
+            for i, part in zip(group, parts): total[i:i + batch_size] += np.asarray(part, np.float64)
     return total[:len(data)] / n_draws
 
 

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['EXPLODES', 'optimiser', 'train_steps', 'DataOrder', 'Diverged', 'Interrupted', 'write_json', 'config_hash', 'plain',
-           'save_state', 'saved_step', 'restore_state', 'save_model', 'load_model', 'fit']
+           'save_state', 'saved_step', 'restore_state', 'save_model', 'load_model', 'join_processes', 'data_mesh',
+           'draws_by_rows', 'from_first', 'first_does', 'on_all', 'on_one', 'fit']
 
 # %% ../nbs/21_training.ipynb #29fdc77f
 import errno
@@ -27,6 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 from .models import Flow, bare, build_model
 
 # %% ../nbs/21_training.ipynb #1c2b9626
@@ -37,16 +39,25 @@ def optimiser(learning_rate, warmup, clip):
     return optax.chain(optax.clip_by_global_norm(clip), optax.adam(schedule))
 
 
-@partial(jax.jit, static_argnames=('graphdef', 'tx', 'n_samples'), donate_argnames=('state',))
-def train_steps(state, fixed, data, batches, first, count, key, *, graphdef, tx, n_samples):
-    "Several training steps in one dispatch: batches (k, batch) of row numbers, of which `count` are run, from step `first`. Returns the state and the losses (k,) in nats per dimension."
-    def loss(params, x, key):
+@partial(jax.jit, static_argnames=('graphdef', 'tx', 'n_samples', 'mesh', 'by_rows'), donate_argnames=('state',))
+def train_steps(state, fixed, data, batches, first, count, key, *, graphdef, tx, n_samples, mesh=None, by_rows=True):
+    """Several training steps in one dispatch: batches (k, batch) of row numbers, of which `count` are run, from step `first`. Returns the state and the losses (k,) in nats per dimension.
+
+    mesh: the devices that share each batch along an axis 'data', everything else being on all of them. by_rows: all noise comes through `batch_draw`.
+    """
+    share = NamedSharding(mesh, P('data')) if mesh is not None and not by_rows else None
+    def loss(params, fixed, x, key):
+        if share is not None: x = jax.lax.with_sharding_constraint(x, share)                # the compiler splits the work
         model = nnx.merge(graphdef, params, fixed)
         return -model.log_prob(x, key=key, n_samples=n_samples).mean() / math.prod(x.shape[1:])
+    def gradient(params, fixed, data, rows, key): return jax.value_and_grad(loss)(params, fixed, data[rows], key)
+    def shared(*parts): return jax.lax.pmean(gradient(*parts), 'data')                      # each device its rows, then one mean over all
+    if mesh is not None and by_rows: gradient_of = jax.shard_map(shared, mesh=mesh, in_specs=(P(), P(), P(), P('data'), P()), out_specs=P(), check_vma=False)
+    else: gradient_of = gradient
     def one(i, carry):
         (params, opt_state), losses = carry
-        value, gradient = jax.value_and_grad(loss)(params, data[batches[i]], jax.random.fold_in(key, first + i))
-        updates, opt_state = tx.update(gradient, opt_state, params)
+        value, grads = gradient_of(params, fixed, data, batches[i], jax.random.fold_in(key, first + i))
+        updates, opt_state = tx.update(grads, opt_state, params)
         return (optax.apply_updates(params, updates), opt_state), losses.at[i].set(value)
     return jax.lax.fori_loop(0, count, one, (state, jnp.zeros(batches.shape[0])))           # count is traced: one compilation for any
 
@@ -72,7 +83,8 @@ class Interrupted(KeyboardInterrupt):
 
 
 def write_json(path, value):
-    "JSON to a temporary file in the same folder, then renamed: a reader sees the old file or the new one, never half. A full disk raises `OSError` and leaves the old file."
+    "JSON to a temporary file in the same folder, then renamed: a reader sees the old file or the new one, never half. A full disk raises `OSError` and leaves the old file. Of many processes the first writes."
+    if jax.process_index() != 0: return
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix='.' + path.name, suffix='.tmp')
@@ -100,17 +112,20 @@ def _shapes(tree): return {name: [list(leaf.shape), str(leaf.dtype)] for name, l
 
 def _checkpointer():
     import orbax.checkpoint as ocp
-    return ocp.StandardCheckpointer()
+    me = jax.process_index()                                                   # each process for itself: orbax waits for no other
+    alone = {} if jax.process_count() == 1 else dict(multiprocessing_options=ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me}, barrier_sync_key_prefix=f'process_{me}'))
+    return ocp.StandardCheckpointer(**alone)
 
 
 def save_state(folder, step, tree):
-    "Writes step_<n> under folder, whole or not at all, then removes older ones. Raises `OSError` in one line when the disk is full; older checkpoints stay."
+    "Writes step_<n> under folder, whole or not at all, then removes older ones. Raises `OSError` in one line when the disk is full; older checkpoints stay. Of many processes the first writes."
+    if jax.process_index() != 0: return
     folder = Path(folder).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     target, partial_path = folder/f'step_{step}', folder/f'.writing_{step}'
     shutil.rmtree(partial_path, ignore_errors=True)
     try:
-        with _checkpointer() as checkpointer: checkpointer.save(partial_path/'arrays', plain(tree))
+        with _checkpointer() as checkpointer: checkpointer.save(partial_path/'arrays', plain(tree) if jax.process_count() == 1 else jax.device_get(plain(tree)))
         write_json(partial_path/'shapes.json', _shapes(tree))
         if target.exists(): shutil.rmtree(target)
         os.replace(partial_path, target)
@@ -137,11 +152,12 @@ def restore_state(folder, step, like):
     if saved != wanted:
         name = next(name for name in sorted({*saved, *wanted}) if saved.get(name) != wanted.get(name))
         raise ValueError(f'the checkpoint {place.parent.name}/{place.name} cannot be read as this model: {name} is {saved.get(name, "absent")} there, {wanted.get(name, "absent")} here')
-    abstract = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0])) for name, leaf in plain(like).items()}
+    if jax.process_count() > 1: abstract = {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in plain(like).items()}       # there orbax takes no array of one process
+    else: abstract = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0])) for name, leaf in plain(like).items()}
     try:
         with _checkpointer() as checkpointer: flat = checkpointer.restore(place/'arrays', abstract)
     except Exception as error: raise ValueError(f'the checkpoint {place.parent.name}/{place.name} is damaged: {str(error).splitlines()[0][:200]}') from error
-    leaves = [flat[jax.tree_util.keystr(path)] for path, _ in jax.tree_util.tree_leaves_with_path(like)]
+    leaves = [jnp.asarray(flat[jax.tree_util.keystr(path)]) for path, _ in jax.tree_util.tree_leaves_with_path(like)]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
@@ -165,6 +181,85 @@ def load_model(folder):
     else: nnx.update(model, *_restore_run(folder/place, step, model, None)[0])
     return model
 
+# %% ../nbs/21_training.ipynb #d2259499
+def join_processes(coordinator, processes=None, process_id=None):
+    """Makes this process number `process_id` of `processes` that train together; before anything computes. coordinator: 'host:port' of process 0, or 'auto'.
+
+    'auto' asks Slurm, Open MPI, Kubernetes or the TPU pod. Raises `ValueError` when something is missing, `RuntimeError` when the others do not come.
+    """
+    if coordinator == 'auto':
+        try: jax.distributed.initialize()
+        except ValueError as error: raise ValueError(f"no cluster was found ({error}); give coordinator='host:port', processes and process_id") from error
+        return
+    if processes is None or process_id is None or ':' not in (coordinator or ''): raise ValueError(f"give coordinator='host:port' with processes and process_id, or 'auto'; got {coordinator!r}, {processes} and {process_id}")
+    if not 0 <= process_id < processes: raise ValueError(f'process_id must be 0 to {processes - 1}, got {process_id}')
+    jax.distributed.initialize(coordinator_address=coordinator, num_processes=processes, process_id=process_id)
+
+
+def data_mesh(batch_size, devices=None, say=lambda text: print(text, file=sys.stderr)):
+    """The devices that share each batch, as a mesh with one axis 'data'; None where it is the usual one alone.
+
+    devices: default all. Each process gives equally many, as many as divide the batch; `say` hears how many are left idle. Raises `ValueError` when not even one per process divides it.
+    """
+    owned = {}
+    for device in jax.devices() if devices is None else devices: owned.setdefault(device.process_index, []).append(device)
+    if len(owned) != jax.process_count(): raise ValueError(f'devices must hold some of each of the {jax.process_count()} processes, got those of {sorted(owned)}')
+    n, most, total = len(owned), min(len(v) for v in owned.values()), sum(len(v) for v in owned.values())
+    if batch_size % n: raise ValueError(f'{n} processes share each batch: batch_size must be a multiple of {n}, got {batch_size}; {max(1, batch_size // n) * n} would work, and {max(1, batch_size // total) * total} would use all {total} devices')
+    each = max(k for k in range(1, most + 1) if batch_size % (n * k) == 0)
+    if n * each < total and jax.process_index() == 0: say(f'a batch of {batch_size} is shared by {n * each} of {total} devices; {max(1, batch_size // total) * total} would use all')
+    chosen = [device for k in sorted(owned) for device in owned[k][:each]]
+    return None if chosen == jax.local_devices()[:1] else jax.make_mesh((n * each,), ('data',), axis_types=(AxisType.Auto,), devices=chosen)
+
+
+def draws_by_rows(model):
+    "Does all noise come through `batch_draw`? So it does in the kit's layers, and in yours if it says `draws_rows = True`."
+    return all(type(part).__module__.startswith('nif_lit.') or getattr(part, 'draws_rows', False) for _, part in nnx.iter_graph(model) if getattr(part, 'stochastic', False))
+
+
+def from_first(tree):
+    "The arrays of process 0, in every process, on the host where there are many. All processes must call it."
+    if jax.process_count() == 1: return tree
+    from jax.experimental import multihost_utils
+    return multihost_utils.broadcast_one_to_all(tree)
+
+
+def first_does(work):
+    "Calls `work` in process 0 alone and returns its JSON-able result in every process; `ValueError` and `OSError` are raised in all. All processes must call it."
+    if jax.process_count() == 1: return work()
+    result = error = None
+    if jax.process_index() == 0:
+        try: result = work()
+        except (ValueError, OSError) as why: error = [isinstance(why, ValueError), getattr(why, 'strerror', None) or str(why)]
+    said = np.frombuffer(json.dumps([result, error]).encode(), np.uint8)
+    n = int(from_first(np.int32(len(said))))
+    result, error = json.loads(bytes(np.asarray(from_first(np.resize(said, n)))))
+    if error is not None: raise (ValueError if error[0] else OSError)(error[1])
+    return result
+
+
+def on_all(tree, mesh):
+    "The host arrays of a tree, whole on every device of the mesh; mesh None: as they are."
+    if mesh is None: return tree
+    def put(v):
+        if jnp.issubdtype(v.dtype, jax.dtypes.prng_key): return jax.random.wrap_key_data(put(jax.random.key_data(v)), impl=jax.random.key_impl(v))
+        v = np.asarray(v)
+        return jax.make_array_from_callback(v.shape, NamedSharding(mesh, P()), lambda index: v[index])
+    return jax.tree.map(put, tree)
+
+
+def on_one(tree):
+    "A tree that lies whole on every device, on the first one of this process alone."
+    return jax.tree.map(lambda v: v.addressable_data(0), tree)
+
+
+def _agree(seconds, stop, save):
+    "What all processes must decide alike: the clock of process 0 and its wish to save, and whether any was asked to stop."
+    if jax.process_count() == 1: return seconds, stop, save
+    from jax.experimental import multihost_utils
+    rows = multihost_utils.process_allgather(np.array([seconds, stop, save], np.float32))
+    return float(rows[0, 0]), bool(rows[:, 1].any()), bool(rows[0, 2])
+
 # %% ../nbs/21_training.ipynb #9764d98f
 EXPLODES = 10.0          # nats per dimension above the best dispatch so far: no healthy run was seen to do that
 
@@ -175,6 +270,24 @@ def _restore_run(folder, step, model, tx):
     tx = tx or optimiser(1e-3, 1, 5.0)
     tree = restore_state(folder, step, dict(params=params, fixed=fixed, opt=tx.init(params)))
     return (tree['params'], tree['fixed']), tree['opt']
+
+
+def _restore_shared(folder, step, model, tx):
+    "`_restore_run`, read by process 0 for all: the others need not see its disk."
+    if jax.process_count() == 1: return _restore_run(folder, step, model, tx)
+    _, params, fixed = nnx.split(bare(model), nnx.Param, ...)
+    box = [((params, fixed), tx.init(params))]
+    first_does(lambda: box.append(_restore_run(folder, step, model, tx)))
+    return from_first(box[-1])
+
+
+def _check_alike(call):
+    "Raises `ValueError` in all processes when one of them calls fit with other arguments than process 0."
+    if jax.process_count() == 1: return
+    from jax.experimental import multihost_utils
+    differs = json.loads(json.dumps(call)) != first_does(lambda: call)
+    which = np.flatnonzero(multihost_utils.process_allgather(np.int32(differs)))
+    if len(which): raise ValueError(f'process {", ".join(map(str, which))} trains with other data or settings than process 0; each must call fit with the same')
 
 
 @contextmanager
@@ -222,13 +335,14 @@ def _trim_metrics(path, step):
 
 
 def fit(model, data, *, seed=0, images=None, minutes=None, batch_size=64, learning_rate=1e-3, warmup=500, clip=5.0, n_samples=1,
-        folder=None, steps_per_dispatch=20, checkpoint_minutes=2.0, progress=True, describe='train', stop_after=None):
+        folder=None, steps_per_dispatch=20, checkpoint_minutes=2.0, progress=True, describe='train', stop_after=None, devices=None):
     """Trains a Flow in place by maximum likelihood (or its bound) and returns a report dict; saves and resumes in `folder`.
 
     data: (n, *shape) levels or real vectors. Budget: `images` seen, or `minutes` of training, one of them. learning_rate per Adam step,
     linear warm-up over `warmup` steps, `clip` the global norm; n_samples draws for the bound. The same seed gives every model the same
     images in the same order. metrics.jsonl holds step, images, loss (nats/dim), bits/dim, images/s.
-    stop_after: stop (and save) after that many steps of this call, as a kill would.
+    stop_after: stop (and save) after that many steps of this call, as a kill would. devices: those that share each batch, default all (`data_mesh`);
+    with many processes (`join_processes`) each calls fit with the same arguments, and process 0 alone prints and writes.
     Raises `ValueError` for bad arguments or a folder of another config, `Diverged`, `Interrupted`, `OSError` when a checkpoint cannot be written.
     """
     if not isinstance(model, Flow): raise ValueError(f'fit trains a Flow, got {type(model).__name__}')
@@ -241,41 +355,47 @@ def fit(model, data, *, seed=0, images=None, minutes=None, batch_size=64, learni
     host = np.asarray(data)
     if host.ndim < 2 or len(host) == 0: raise ValueError(f'data must be (n, ...) with n >= 1, got shape {host.shape}')
     batch_size = min(int(batch_size), len(host))
-    data = model.check_data(host)
+    mesh, data = data_mesh(batch_size, devices), model.check_data(host)
     settings = dict(seed=seed, batch_size=batch_size, learning_rate=learning_rate, warmup=warmup, clip=clip, n_samples=n_samples, n_train=len(data),
                     data=hashlib.sha256(np.ascontiguousarray(host).tobytes()).hexdigest()[:10])
+    _check_alike(dict(model=model.config, fit=settings, images=images, minutes=minutes, steps_per_dispatch=steps_per_dispatch, stop_after=stop_after))
     tx, order = optimiser(learning_rate, warmup, clip), DataOrder(len(data), batch_size, seed)
     noise_key, start_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), 2 ** 31 - 1))
-    folder = None if folder is None else Path(folder)
+    folder, writes = None if folder is None else Path(folder), folder is not None and jax.process_index() == 0
     step, history, spent = 0, [], 0.0
-    found = None if folder is None else _open_run(folder, model, settings)
+    found = None if folder is None else first_does(lambda: _open_run(folder, model, settings))
     if found is None:
-        if folder is not None: (folder/'metrics.jsonl').unlink(missing_ok=True)
+        if writes: (folder/'metrics.jsonl').unlink(missing_ok=True)
         if model.shape is not None and len(model.shape) == 1: model.initialise(host, key=start_key)       # a constant column shows only in all rows
         else: model.initialise(data[np.concatenate([order.rows(k) for k in range(-(-min(512, len(data)) // batch_size)) if k < order.per_epoch])], key=start_key)
     graphdef, params, fixed = nnx.split(bare(model), nnx.Param, ...)
     state = (params, tx.init(params))
     if found is not None:
-        (params, fixed), opt_state = _restore_run(folder/'checkpoints', found, model, tx)
-        state, step, history = (params, opt_state), found, _trim_metrics(folder/'metrics.jsonl', found)
+        (params, fixed), opt_state = _restore_shared(folder/'checkpoints', found, model, tx)
+        state, step, history = (params, opt_state), found, first_does(lambda: _trim_metrics(folder/'metrics.jsonl', found))
         spent = history[-1]['seconds'] if history else 0.0
+    state, fixed = from_first((state, fixed))
+    local_fixed = jax.tree.map(jnp.asarray, fixed)
+    state, fixed, data, noise_key = on_all((state, fixed, data, noise_key), mesh)
     unit = 'bits/dim' if model.bits is not None else 'nats/dim'
     to_unit = 1 / math.log(2) if model.bits is not None else 1.0
     total = None if images is None else max(1, -(-int(images) // batch_size))
     resumed_at, saved_at, last_save, best = step, found, time.monotonic(), min((row['loss'] for row in history), default=math.inf)
     state = jax.tree.map(jnp.copy, state)                                      # donated below; the model keeps its own
 
-    def publish(state): nnx.update(model, state[0], fixed)
+    def local(state): return state if mesh is None else on_one(state)
+
+    def publish(state): nnx.update(model, local(state[0]), local_fixed)
 
     def save(state):
         nonlocal saved_at, last_save
-        publish(state)
         if folder is not None and saved_at != step:
-            save_state(folder/'checkpoints', step, dict(params=state[0], fixed=fixed, opt=state[1]))
+            first_does(lambda: save_state(folder/'checkpoints', step, dict(params=local(state[0]), fixed=local_fixed, opt=local(state[1]))))
             saved_at, last_save = step, time.monotonic()
 
     from tqdm import tqdm
-    bar = tqdm(total=total and total * batch_size, initial=step * batch_size, unit='img', desc=describe, disable=not progress, dynamic_ncols=True, mininterval=0.5,
+    sharing = {} if mesh is None else dict(mesh=mesh, by_rows=draws_by_rows(model))
+    bar = tqdm(total=total and total * batch_size, initial=step * batch_size, unit='img', desc=describe, disable=not progress or jax.process_index() != 0, dynamic_ncols=True, mininterval=0.5,
                bar_format=None if total else '{desc}: {n_fmt} img [{elapsed}, {rate_fmt}{postfix}]')
     with _stop_signals() as asked, bar:
         if found is None: save(state)
@@ -286,31 +406,33 @@ def fit(model, data, *, seed=0, images=None, minutes=None, batch_size=64, learni
             began = time.monotonic()
             rows = np.zeros((steps_per_dispatch, batch_size), np.int32)
             rows[:k] = [order.rows(i) for i in range(step, step + k)]
-            new_state, losses = train_steps(state, fixed, data, rows, step, k, noise_key, graphdef=graphdef, tx=tx, n_samples=n_samples)
+            new_state, losses = train_steps(state, fixed, data, rows, step, k, noise_key, graphdef=graphdef, tx=tx, n_samples=n_samples, **sharing)
             losses = np.asarray(losses, np.float64)[:k]
             mean = float(losses.mean())
             if not np.isfinite(losses).all() or mean > best + EXPLODES:
                 what = 'is not a number' if not np.isfinite(losses).all() else f'exploded to {mean * to_unit:.3g} {unit} from {best * to_unit:.3g}'
                 if folder is not None and saved_at is not None:
-                    kept, _ = _restore_run(folder/'checkpoints', saved_at, model, tx)
+                    kept, _ = _restore_shared(folder/'checkpoints', saved_at, model, tx)
                     nnx.update(model, *kept)
                 raise Diverged(f'the loss {what} between steps {step} and {step + k}; ' + (f'the checkpoint of step {saved_at} in {folder.name} is kept' if folder is not None else 'no folder was given, so nothing is kept')
                                + '; a smaller learning_rate or a longer warmup may help')
             state, step, best = new_state, step + k, min(best, mean)
-            seconds = time.monotonic() - began
+            now = time.monotonic()
+            seconds, stop, due = _agree(now - began, asked.is_set(), now - last_save > 60 * checkpoint_minutes)
             spent += seconds
             row = dict(step=step, images=step * batch_size, loss=mean, **{unit.replace('/', '_per_'): mean * to_unit}, images_per_second=k * batch_size / seconds, seconds=spent)
             history.append(row)
-            if folder is not None:
+            if writes:
                 with open(folder/'metrics.jsonl', 'a') as file: file.write(json.dumps(row) + '\n')
             left = '' if minutes is None else f', {max(0, minutes - spent / 60):.1f} min left'
             bar.set_postfix_str(f'{mean * to_unit:.3f} {unit}{left}'); bar.update(k * batch_size)
             ended_early = stop_after is not None and step - resumed_at >= stop_after and not done()
-            if asked.is_set() or ended_early or time.monotonic() - last_save > 60 * checkpoint_minutes: save(state)
-            if asked.is_set() and not done():
+            if stop or ended_early or due: save(state)
+            if stop and not done():
                 publish(state)
                 raise Interrupted(f'stopped at step {step} ({step * batch_size:,} images)' + ('; saved, the same command goes on from here' if folder is not None else '; no folder was given, so nothing was saved'))
             if ended_early: break
         save(state)
+    publish(state)
     return dict(steps=step, images=step * batch_size, seconds=spent, images_per_second=step * batch_size / spent if spent else None, loss=history[-1]['loss'] if history else None,
                 unit=unit, history=history, finished=done())

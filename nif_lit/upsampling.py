@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
-from .layer import Layer, check_scale, documented, expect_shape, needs_noise
+from .layer import Layer, batch_draw, check_scale, documented, expect_shape, needs_noise
 
 # %% ../nbs/07_upsampling.ipynb #7f4229b2
 @documented
@@ -58,7 +58,7 @@ class NearestNeighbourUpsampling(Layer):
         z = self._pool(w * mu) / Lambda
         residual = (mu - self._copy(z)) * jnp.exp(-self.log_sigma[...])
         constants = self.log_sigma[...].sum() + jnp.log(Lambda).sum() / 2 + (self.N - self.M) / 2 * jnp.log(2 * jnp.pi)
-        if key is not None: z = z + jax.random.normal(key, z.shape, z.dtype) / jnp.sqrt(Lambda)
+        if key is not None: z = z + batch_draw(jax.random.normal, key, z.shape, z.dtype) / jnp.sqrt(Lambda)
         return z, -(residual ** 2).sum((1, 2, 3)) / 2 - constants
 
     def initialise(self, x, *, key=None):
