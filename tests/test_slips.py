@@ -4,15 +4,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.integrate import quad
-from scipy.stats import multivariate_t, norm
+from scipy.stats import multivariate_normal, multivariate_t, norm
 from conftest import generic
-from nif_lit import AffineCoupling, Chain, GaussianInjection, UniformDequantization
+from nif_lit import AffineCoupling, Chain, Flow, GaussianInjection, GaussianNIF, Layer, NoisyInjective, StandardNormal, UniformDequantization, log_likelihood_of
 from nif_lit.bijections import conv3x3, he_normal
 from nif_lit.bounds import elbo_terms
 from nif_lit.checks import check
 from nif_lit.gaussian import glorot_normal
 from nif_lit.geometry import half_log_det_estimate
 from nif_lit.layer import inverse_mode, inverse_mode_jit
+from nif_lit.likelihood import round_trip_error
 from nif_lit.noise import marginal_importance
 
 
@@ -47,14 +48,58 @@ def test_a_learned_dequantization_belongs_to_neither_side_of_the_manifold(x64):
     check(terms.manifold, plain.manifold); check(terms.value, plain.value - 0.7)
 
 
+def dense(layer): return np.asarray(layer.A[...]), np.asarray(layer.b[...]), np.diag(np.exp(2 * np.asarray(layer.log_sigma[...])))
+
+
+def has_moments(draws, mean, Sigma):
+    "Mean and covariance of draws (n, N), each entry within 4 of its standard errors."
+    draws = np.asarray(draws, float); products = (draws - mean)[:, :, None] * (draws - mean)[:, None]
+    assert (np.abs(draws.mean(0) - mean) < 4 * draws.std(0) / np.sqrt(len(draws))).all()
+    assert (np.abs(products.mean(0) - Sigma) < 4 * products.std(0) / np.sqrt(len(draws)) + 1e-12).all()
+
+
+def noisy_pair(): return generic(GaussianInjection(2, 2), 1, 0.3), generic(GaussianInjection(2, 2), 2, 0.3)
+
+
 def test_two_layers_of_one_shape_draw_independent_noise(x64):
-    chain = Chain(generic(GaussianInjection(2, 2), 1, 0.3), generic(GaussianInjection(2, 2), 2, 0.3))
-    (A1, A2), (S1, S2) = ([np.asarray(l.A[...]) for l in chain.layers], [np.diag(np.exp(2 * np.asarray(l.log_sigma[...]))) for l in chain.layers])
-    z, _ = chain.inverse(jnp.zeros((100_000, 2)), key=jax.random.key(0)); x = np.asarray(chain.forward(jnp.zeros((100_000, 2)), key=jax.random.key(1)))
-    back = np.linalg.inv(A2) @ (np.linalg.inv(A1) @ S1 @ np.linalg.inv(A1).T + S2) @ np.linalg.inv(A2).T
-    for draws, Sigma in ((x, A1 @ S2 @ A1.T + S1), (np.asarray(z), back)):
-        products = (draws - draws.mean(0))[:, :, None] * (draws - draws.mean(0))[:, None]
-        assert (np.abs(products.mean(0) - Sigma) < 4 * products.std(0) / np.sqrt(len(draws))).all()
+    "Both directions, and s reaches both: in a chain, in a head over a flow, and in a flow over a head."
+    outer, inner = noisy_pair(); (A1, b1, S1), (A2, b2, S2) = dense(outer), dense(inner); n, t, s = 100_000, 0.6, 1.7
+    z, _ = Chain(outer, inner).inverse(jnp.zeros((n, 2)), key=jax.random.key(0)); I1, I2 = np.linalg.inv(A1), np.linalg.inv(A2)
+    has_moments(z, I2 @ (-I1 @ b1 - b2), I2 @ (I1 @ S1 @ I1.T + S2) @ I2.T)
+    z0 = np.array([0.5, -1.0]); at = jnp.tile(jnp.asarray(z0), (n, 1)); mean, noise = A1 @ (A2 @ z0 + b2) + b1, s * (A1 @ S2 @ A1.T + S1)
+    closed = GaussianNIF(2, 2); closed.injection = inner
+    models = [NoisyInjective(outer, Flow(Chain(inner), StandardNormal(2))), Flow(Chain(outer, inner), StandardNormal(2)), Flow(Chain(outer), closed), NoisyInjective(outer, closed)]
+    has_moments(Chain(outer, inner).forward(at, key=jax.random.key(1), s=s), mean, noise)
+    exact = multivariate_normal(A1 @ b2 + b1, t * A1 @ A2 @ A2.T @ A1.T + noise); x = exact.rvs(random_state=1)[None]
+    for model in models:
+        has_moments(model.sample(jax.random.key(2), n, t=t, s=s), exact.mean, exact.cov); has_moments(model.lift(at, key=jax.random.key(3), s=s), mean, noise)
+        for score in (lambda k: model.log_prob(x, key=k, t=t, s=s)[0], lambda k: model.scale_noise(s).log_prob(x, key=k, t=t)[0]):
+            w = np.exp(np.asarray(jax.vmap(score)(jax.random.split(jax.random.key(4), 20_000))) - exact.logpdf(x[0])); assert abs(w.mean() - 1) < 4 * w.std() / np.sqrt(len(w)), type(model)
+    has_moments(StandardNormal(2).sample(jax.random.key(5), n, t=t), np.zeros(2), t * np.eye(2))
+
+
+def test_dequantization_stays_outside_the_mean_over_draws(x64):
+    "With many draws inside the log, what is left is the average over the bin of the exact log density, not the log of its average."
+    layer = GaussianInjection(1, 1); layer.A[...], layer.b[...], layer.log_sigma[...] = jnp.array([[0.3]]), jnp.array([-0.2]), jnp.log(jnp.array([0.1]))
+    model, x = Flow(Chain(UniformDequantization(1), layer), StandardNormal(1)), jnp.array([[1.0]])
+    scores = np.asarray(jax.vmap(lambda k: model.log_prob(x, key=k, n_samples=64)[0])(jax.random.split(jax.random.key(0), 4000)))
+    inside = quad(lambda u: norm(-0.2, np.sqrt(0.1)).logpdf(1 + u), 0, 1)[0]
+    assert abs(scores.mean() - inside) < 4 * scores.std() / np.sqrt(len(scores)) + 0.02                  # 64 draws leave less than 0.02 nats
+    assert np.log(quad(lambda u: norm(-0.2, np.sqrt(0.1)).pdf(1 + u), 0, 1)[0]) > inside + 0.5
+
+
+def test_scores_average_over_fresh_draws(x64):
+    model = Flow(Chain(UniformDequantization(2)), StandardNormal(1)); x = np.full((6, 1), 2.0); score = lambda **kw: log_likelihood_of(model, x, key=jax.random.key(0), batch_size=2, **kw)
+    one, many = score(), score(n_draws=400)
+    assert len(set(one)) == 6                                                                            # every image its own noise, in every batch
+    check(many, np.full(6, quad(lambda u: norm.logpdf(2 + u), 0, 1)[0]), atol=4 * 0.75 / np.sqrt(400))
+
+
+def test_the_round_trip_error_is_an_absolute_one(x64):
+    class Off(Layer):
+        def inverse(self, x, *, key=None): return 2 * x, jnp.zeros(len(x))
+        def forward(self, z, *, key=None, s=1.0): return z / 2 - jnp.array([0.25, -0.125])
+    check(round_trip_error(Flow(Chain(UniformDequantization(2), Off()), StandardNormal(2)), np.ones((3, 2)), key=jax.random.key(0)), 0.25)
 
 
 def test_the_coupling_is_the_one_of_the_paper(x64):
