@@ -76,6 +76,7 @@ def test_two_layers_of_one_shape_draw_independent_noise(x64):
         has_moments(model.sample(jax.random.key(2), n, t=t, s=s), exact.mean, exact.cov); has_moments(model.lift(at, key=jax.random.key(3), s=s), mean, noise)
         for score in (lambda k: model.log_prob(x, key=k, t=t, s=s)[0], lambda k: model.scale_noise(s).log_prob(x, key=k, t=t)[0]):
             w = np.exp(np.asarray(jax.vmap(score)(jax.random.split(jax.random.key(4), 20_000))) - exact.logpdf(x[0])); assert abs(w.mean() - 1) < 4 * w.std() / np.sqrt(len(w)), type(model)
+    check(Flow(Flatten((2,)), closed).log_prob(x, t=t, s=s), closed.log_prob(x, t=t, s=s))
     has_moments(StandardNormal(2).sample(jax.random.key(5), n, t=t), np.zeros(2), t * np.eye(2))
 
 
@@ -83,15 +84,16 @@ def test_nobody_shares_a_key():
     "A layer and what stands behind it would draw the same noise: spies on both sides write down the keys they get."
     seen = []
     def note(key): seen.append(tuple(np.asarray(jax.random.key_data(key))))
+    def note_all(key): [note(k) for k in (key, *jax.random.split(key))]                                   # a head may split its key as a chain does
     class Spy(Layer):
         stochastic = True
         def forward(self, z, *, key=None, s=1.0): note(key); return z
         def inverse(self, x, *, key=None): note(key); return x, jnp.zeros(len(x))
     class Head(StandardNormal):
         stochastic = True
-        def log_prob(self, h, *, key=None, n_samples=1, t=1.0, s=1.0): note(key); return jnp.zeros(len(h))
-        def sample(self, key, n, *, t=1.0, s=1.0): note(key); return jnp.zeros((n, 2))
-        def lift(self, z, *, key=None, s=0.0): note(key); return z
+        def log_prob(self, h, *, key=None, n_samples=1, t=1.0, s=1.0): note_all(key); return jnp.zeros(len(h))
+        def sample(self, key, n, *, t=1.0, s=1.0): note_all(key); return jnp.zeros((n, 2))
+        def lift(self, z, *, key=None, s=0.0): note_all(key); return z
     x, key = jnp.zeros((1, 2)), jax.random.key(0)
     for model in (NoisyInjective(Spy(), Head(2)), Flow(Chain(Spy(), Spy()), Head(2)), Flow(Spy(), NoisyInjective(Spy(), Head(2)))):
         for call in (lambda: model.log_prob(x, key=key, n_samples=2), lambda: model.sample(key, 1), lambda: model.lift(x, key=key, s=1.0)):
