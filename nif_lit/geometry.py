@@ -23,7 +23,7 @@ def _check_map(f, z):
 def half_log_det(f, z):
     """½ log det DfᵀDf at one z (M,), f: (M,) -> (N,), N >= M, by forward-mode autodiff: the log of the M-volume that a unit of z becomes. [paper 4, safe form]
 
-    Through the singular values of Df, so that its square is never formed. O(M) evaluations of f, O(NM²) time. -inf where Df has lost rank.
+    Through a QR factor of Df, so that its square is never formed. O(M) evaluations of f, O(NM²) time. -inf where Df has lost rank.
     Raises `ValueError` for another shape.
     """
     z, _ = _check_map(f, z)

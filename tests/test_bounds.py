@@ -45,6 +45,7 @@ def test_two_terms_of_a_chain(x64):
 def test_more_draws_never_hurt(x64):
     head = generic(GaussianNIF(4, 2), 3, 0.5); xs = jax.random.normal(jax.random.key(1), (2, 4)); exact = np.asarray(head.log_prob(xs))
     values = [importance_bound(head.injection, unit, xs, key=jax.random.key(7), n_samples=K, n_repeats=2000) for K in (1, 5, 50)]
+    check(values[0][1], elbo(head.injection, unit, xs, key=jax.random.key(8), n_samples=2000)[1], rtol=0.2)      # K = 1 is the ELBO, its standard error too
     for (a, ea), (b, eb) in zip(values, values[1:]): assert (np.asarray(b - a) > -4 * np.hypot(ea, eb)).all()
     assert (np.asarray(values[-1][0]) < exact + 4 * np.asarray(values[-1][1])).all() and (exact - np.asarray(values[0][0])).max() > (exact - np.asarray(values[-1][0])).max() + 0.01
 

@@ -31,11 +31,11 @@ def test_contract(N, s, x64):
 
 
 def test_draws_follow_the_conditionals(x64):
-    layer = generic(StochasticCoupling((2, 3), (2, 1), hidden=4), 5, 0.3); n = 200_000
+    layer = generic(StochasticCoupling((3, 3), (2, 1), hidden=4), 5, 0.3); n = 200_000
     z = jnp.broadcast_to(jnp.array([0.4, -0.9, 0.7]), (n, 3)); x = layer.forward(z, key=jax.random.key(1), s=0.5)
-    b, log_sigma = layer.conditionals(2, z[:, :2]); white = np.asarray((x[:, 2:] - z[:, 2:] @ layer.A2[...].T - b) / jnp.exp(log_sigma) / jnp.sqrt(0.5))
-    b, log_sigma = layer.conditionals(1, x[:, 2:]); white = np.concatenate([np.asarray((x[:, :2] - z[:, :2] @ layer.A1[...].T - b) / jnp.exp(log_sigma) / jnp.sqrt(0.5)), white], -1)
-    check(np.cov(white.T), np.eye(5), atol=0.02); check(white.mean(0), np.zeros(5), atol=0.012)
+    b, log_sigma = layer.conditionals(2, z[:, :2]); white = np.asarray((x[:, 3:] - z[:, 2:] @ layer.A2[...].T - b) / jnp.exp(log_sigma) / jnp.sqrt(0.5))
+    b, log_sigma = layer.conditionals(1, x[:, 3:]); white = np.concatenate([np.asarray((x[:, :3] - z[:, :2] @ layer.A1[...].T - b) / jnp.exp(log_sigma) / jnp.sqrt(0.5)), white], -1)
+    check(np.cov(white.T), np.eye(6), atol=0.02); check(white.mean(0), np.zeros(6), atol=0.012)
     a, c = layer.forward(z[:3], key=jax.random.key(2)), layer.forward(z[:3], key=jax.random.key(2)); assert (a == c).all()
 
 
