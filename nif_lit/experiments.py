@@ -44,6 +44,7 @@ class Experiment:
     learning_rate: float = 1e-3
     warmup: int = 500
     n_samples: int = 1
+    compute: str = 'auto'
 
     @property
     def name(self): return f'{self.scale}-{self.dataset}-{self.model}-seed{self.seed}-{config_hash(dataclasses.asdict(self))}'
@@ -111,7 +112,7 @@ def _finish(folder, config, model, data, report):
     bits = bits_per_dim_of(model, data.test, key=evaluation_key(), n_samples=config.n_samples)
     valid = bits_per_dim_of(model, data.valid, key=evaluation_key(), n_samples=config.n_samples)
     result = dict(config=dataclasses.asdict(config), test_bits_per_dim=mean_and_se(bits), valid_bits_per_dim=mean_and_se(valid), test_bits=[round(float(b), 6) for b in bits],
-                  images_seen=report['images'], steps=report['steps'], seconds=round(report['seconds'], 1), images_per_second=round(report['images_per_second'], 1),
+                  images_seen=report['images'], steps=report['steps'], compute=report['compute'], seconds=round(report['seconds'], 1), images_per_second=round(report['images_per_second'], 1),
                   round_trip_error_levels=round_trip_error(model, data.test[:100], key=evaluation_key()), provenance=provenance())
     first_does(lambda: write_json(folder/'result.json', result))
     return result
@@ -128,7 +129,7 @@ def run(config, *, runs=None, folder=None, progress=True):
     data = dataset_of(config.dataset, config.bits, config.split, folder)
     model = build_model(config.model, data.shape, seed=config.seed, bits=config.bits, steps=config.steps, channels=config.channels, levels=config.levels)
     report = fit(model, data.train, seed=config.seed, images=config.images, minutes=config.minutes, batch_size=config.batch_size, learning_rate=config.learning_rate,
-                 warmup=config.warmup, n_samples=config.n_samples, folder=home, progress=progress, describe=f'{config.model} on {config.dataset}, seed {config.seed}')
+                 warmup=config.warmup, n_samples=config.n_samples, compute=config.compute, folder=home, progress=progress, describe=f'{config.model} on {config.dataset}, seed {config.seed}')
     return _finish(home, config, model, data, report)
 
 

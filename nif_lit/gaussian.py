@@ -18,14 +18,12 @@ BLOCK = 32
 
 
 def _small_factor(K):
-    "L⁻¹ of one small K = LLᵀ, and nothing else kept: column j of L, then row j of LX = I."
-    rows = jnp.arange(len(K))
-    def column(j, state):
-        K, L, X = state
-        l = jnp.where(rows >= j, K[:, j], 0) / jnp.sqrt(K[j, j])
-        x = ((rows == j) - L[j] @ X) / l[j]
-        return K - jnp.outer(l, l), L.at[:, j].set(l), X.at[j].set(x)
-    return jax.lax.fori_loop(0, len(K), column, (K, jnp.zeros_like(K), jnp.zeros_like(K)))[2]
+    "L⁻¹ of one small K = LLᵀ: rows of (K | I) are scaled and eliminated one after the other; when K has become Lᵀ, I has become L⁻¹."
+    n, rows = len(K), jnp.arange(len(K))[:, None]
+    def eliminate(j, T):
+        pivot = T[j] / jnp.sqrt(T[j, j])
+        return jnp.where(rows == j, pivot, T - jnp.where(rows > j, T[:, j][:, None], 0) / jnp.sqrt(T[j, j]) * pivot)
+    return jax.lax.fori_loop(0, n, eliminate, jnp.concatenate([K, jnp.eye(n, dtype=K.dtype)], 1))[:, n:]
 
 
 def _blocked_factor(K):

@@ -29,7 +29,7 @@ import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
-from .models import Flow, bare, build_model
+from .models import COMPUTES, Flow, bare, build_model, fastest_compute, with_compute
 
 # %% ../nbs/21_training.ipynb #1c2b9626
 @lru_cache
@@ -335,7 +335,7 @@ def _trim_metrics(path, step):
 
 
 def fit(model, data, *, seed=0, images=None, minutes=None, batch_size=64, learning_rate=1e-3, warmup=500, clip=5.0, n_samples=1,
-        folder=None, steps_per_dispatch=20, checkpoint_minutes=2.0, progress=True, describe='train', stop_after=None, devices=None):
+        folder=None, steps_per_dispatch=20, checkpoint_minutes=2.0, progress=True, describe='train', stop_after=None, devices=None, compute='auto'):
     """Trains a Flow in place by maximum likelihood (or its bound) and returns a report dict; saves and resumes in `folder`.
 
     data: (n, *shape) levels or real vectors. Budget: `images` seen, or `minutes` of training, one of them. learning_rate per Adam step,
@@ -343,6 +343,7 @@ def fit(model, data, *, seed=0, images=None, minutes=None, batch_size=64, learni
     images in the same order. metrics.jsonl holds step, images, loss (nats/dim), bits/dim, images/s.
     stop_after: stop (and save) after that many steps of this call, as a kill would. devices: those that share each batch, default all (`data_mesh`);
     with many processes (`join_processes`) each calls fit with the same arguments, and process 0 alone prints and writes.
+    compute: precision of the products inside the coupling nets, 'float32', 'bfloat16' or 'auto' (`with_compute`); the trained model scores in float32.
     Raises `ValueError` for bad arguments or a folder of another config, `Diverged`, `Interrupted`, `OSError` when a checkpoint cannot be written.
     """
     if not isinstance(model, Flow): raise ValueError(f'fit trains a Flow, got {type(model).__name__}')
@@ -351,12 +352,14 @@ def fit(model, data, *, seed=0, images=None, minutes=None, batch_size=64, learni
     if not budget > 0 or not math.isfinite(budget): raise ValueError(f'the budget must be positive and finite, got {budget}')
     for name, value in dict(batch_size=batch_size, steps_per_dispatch=steps_per_dispatch, n_samples=n_samples).items():
         if not isinstance(value, (int, np.integer)) or value < 1: raise ValueError(f'{name} must be a positive whole number, got {value}')
+    if compute not in COMPUTES: raise ValueError(f'compute must be one of {COMPUTES}, got {compute!r}')
+    compute = fastest_compute() if compute == 'auto' else compute
     if not learning_rate > 0: raise ValueError(f'learning_rate must be positive, got {learning_rate}')
     host = np.asarray(data)
     if host.ndim < 2 or len(host) == 0: raise ValueError(f'data must be (n, ...) with n >= 1, got shape {host.shape}')
     batch_size = min(int(batch_size), len(host))
     mesh, data = data_mesh(batch_size, devices), model.check_data(host)
-    settings = dict(seed=seed, batch_size=batch_size, learning_rate=learning_rate, warmup=warmup, clip=clip, n_samples=n_samples, n_train=len(data),
+    settings = dict(seed=seed, batch_size=batch_size, learning_rate=learning_rate, warmup=warmup, clip=clip, n_samples=n_samples, n_train=len(data), compute=compute,
                     data=hashlib.sha256(np.ascontiguousarray(host).tobytes()).hexdigest()[:10])
     _check_alike(dict(model=model.config, fit=settings, images=images, minutes=minutes, steps_per_dispatch=steps_per_dispatch, stop_after=stop_after))
     tx, order = optimiser(learning_rate, warmup, clip), DataOrder(len(data), batch_size, seed)
@@ -368,7 +371,7 @@ def fit(model, data, *, seed=0, images=None, minutes=None, batch_size=64, learni
         if writes: (folder/'metrics.jsonl').unlink(missing_ok=True)
         if model.shape is not None and len(model.shape) == 1: model.initialise(host, key=start_key)       # a constant column shows only in all rows
         else: model.initialise(data[np.concatenate([order.rows(k) for k in range(-(-min(512, len(data)) // batch_size)) if k < order.per_epoch])], key=start_key)
-    graphdef, params, fixed = nnx.split(bare(model), nnx.Param, ...)
+    graphdef, params, fixed = nnx.split(bare(with_compute(model, compute)), nnx.Param, ...)
     state = (params, tx.init(params))
     if found is not None:
         (params, fixed), opt_state = _restore_shared(folder/'checkpoints', found, model, tx)
@@ -435,4 +438,4 @@ def fit(model, data, *, seed=0, images=None, minutes=None, batch_size=64, learni
         save(state)
     publish(state)
     return dict(steps=step, images=step * batch_size, seconds=spent, images_per_second=step * batch_size / spent if spent else None, loss=history[-1]['loss'] if history else None,
-                unit=unit, history=history, finished=done())
+                unit=unit, history=history, finished=done(), compute=compute)
