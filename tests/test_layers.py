@@ -8,6 +8,7 @@ from scipy.stats import multivariate_normal
 from conftest import generic
 from nif_lit import (ActNorm, AffineCoupling, Chain, Flatten, GaussianInjection, InvertibleConv1x1, Layer, Logit, MLP, Repeat, Reverse, Split, Squeeze,
                      Standardise, UniformDequantization, check_contract, flow_step, glow_body, vector_body)
+from nif_lit.glow import FlowSteps, triangular_inverse
 from nif_lit.checks import check, rejects
 
 
@@ -47,6 +48,9 @@ BIJECTIONS = {
     'split': lambda: (Split(Chain(ActNorm(2), Flatten((3, 1, 2))), (3, 1, 5)), vectors((2, 3, 1, 5))),
     'repeat': lambda: (Repeat(lambda rngs: flow_step(4, 5, rngs=rngs), 3), vectors((2, 2, 2, 4))),
     'repeat, kept': lambda: (Repeat(lambda rngs: flow_step(4, 5, rngs=rngs), 2, remat=False), vectors((2, 2, 2, 4))),
+    'flow steps': lambda: (FlowSteps(5, 6, 3, remat=True), vectors((2, 2, 3, 5))),
+    'flow steps, kept, 1 pixel': lambda: (FlowSteps(4, 6, 2, remat=False), vectors((2, 1, 1, 4))),
+    'flow steps, plain': lambda: (FlowSteps(4, 5, 2, fast=False), vectors((2, 2, 2, 4))),
     'glow': lambda: (Chain(list(glow_body((4, 4, 1), levels=2, steps=2, channels=4).layers)[1:]), image((2, 4, 4, 1))),
     'vector body': lambda: (vector_body(3, steps=3, hidden=6), vectors((4, 3))),
     'vector body of one': lambda: (vector_body(1, steps=2, hidden=4), vectors((4, 1))),
@@ -88,7 +92,50 @@ def test_jit_gradients_float32(make, x64):
     check(score(low(params), low(rest), x.astype(jnp.float32)), value, rtol=2e-3, atol=2e-3)
 
 
-@pytest.mark.parametrize('layer, x', [(AffineCoupling(4), jnp.zeros((2, 3, 3, 5))), (Squeeze(), jnp.zeros((2, 3, 4, 1))), (Flatten((2, 2, 1)), jnp.zeros((2, 3, 2, 1))),
+def both_forms(layer, x, compute=None):
+    "Loss and gradients of flow steps, fast and plain."
+    graphdef, params, rest = nnx.split(layer, nnx.Param, ...)
+    def loss(params, x, fast):
+        twin = nnx.merge(graphdef, params, rest); twin.fast, twin.step.layers[2].net.compute = fast, compute
+        z, v = twin.inverse(x)
+        return jnp.sin(z * jnp.arange(1, 1 + z.size).reshape(z.shape)).sum() + (v * jnp.arange(1, 1 + len(v))).sum()
+    return [jax.jit(jax.value_and_grad(loss, argnums=(0, 1)), static_argnums=2)(params, x, fast) for fast in (True, False)]
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_fast_flow_steps_are_the_plain_ones(seed, x64):
+    rng = np.random.default_rng(seed)
+    H, W, C, channels, n, batch = (int(v) for v in rng.integers((1, 1, 2, 2, 1, 1), (6, 6, 8, 9, 6, 4)))
+    layer = generic(FlowSteps(C, channels, n, remat=[True, False, None][seed]), seed, 0.15)
+    x = vectors((batch, H, W, C), seed)
+    (a, ga), (b, gb) = both_forms(layer, x)
+    check(a, b, rtol=1e-9)
+    for u, v in zip(jax.tree.leaves(ga), jax.tree.leaves(gb), strict=True): check(u, v, rtol=1e-8, atol=1e-9 * max(1.0, float(jnp.abs(v).max(initial=0))))
+    check(layer.forward(layer.inverse(x)[0]), x, rtol=1e-7, atol=1e-7)
+    layer.fast = False
+    check(layer.forward(layer.inverse(x)[0]), x, rtol=1e-7, atol=1e-7)
+
+
+def test_bfloat16_rounds_the_net_and_nothing_else():
+    layer, x = generic(FlowSteps(6, 16, 1), 0, 0.1), vectors((3, 4, 4, 6))
+    (a, ga), (b, gb) = both_forms(layer, x, 'bfloat16')
+    check(a, b, rtol=2e-2, atol=0.5)
+    exact = layer.inverse(x)
+    layer.step.layers[2].net.compute = 'bfloat16'
+    z, v = layer.inverse(x)
+    assert z.dtype == v.dtype == jnp.float32 and not np.array_equal(z, exact[0])
+    check(z[..., :3], exact[0][..., :3], rtol=1e-6, atol=1e-6)                             # the half that the net does not touch
+    check(z, exact[0], atol=0.05); check(v, exact[1], atol=0.5)
+    check(layer.forward(z), x, atol=1e-4)                                                  # the same rounding both ways: still a bijection
+
+
+@pytest.mark.parametrize('n', [1, 2, 5, 16, 33])
+def test_triangular_inverse(n, x64):
+    T = np.tril(np.random.default_rng(n).normal(size=(n, n))) + 2 * np.eye(n)
+    check(triangular_inverse(jnp.asarray(T)), np.linalg.inv(T), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize('layer, x', [(FlowSteps(4, 3, 1), jnp.zeros((2, 2, 2, 6))), (AffineCoupling(4), jnp.zeros((2, 3, 3, 5))), (Squeeze(), jnp.zeros((2, 3, 4, 1))), (Flatten((2, 2, 1)), jnp.zeros((2, 3, 2, 1))),
                                       (GaussianInjection(4, 2), jnp.zeros((2, 5))), (Split(Flatten((1, 1, 2)), (1, 1, 4)), jnp.zeros((2, 1, 1, 6))), (Standardise(3), jnp.zeros((2, 4)))])
 def test_bad_shapes(layer, x):
     with pytest.raises(ValueError, match='expects'): layer.inverse(x)
