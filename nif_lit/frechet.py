@@ -89,7 +89,7 @@ def check_dims(dims):
     if dims not in DIMS: raise ValueError(f'dims must be one of {", ".join(map(str, DIMS))}, got {dims!r}')
     return dims
 
-# %% ../nbs/23_frechet.ipynb #fc0b6757
+# %% ../nbs/23_frechet.ipynb #dc10eec9
 def _three(x, axis, combine, stride=1):
     "Windows of three along one axis, without padding."
     n = (x.shape[axis] - 3) // stride + 1
@@ -106,8 +106,16 @@ def average_pool(x):
     return _pool(x, jnp.add, 0.0) / _pool(jnp.ones((1, *x.shape[1:3], 1), x.dtype), jnp.add, 0.0)
 
 
-def max_pool(x): return _pool(x, jnp.maximum, -jnp.inf)
-def max_pool_halving(x): return _pool(x, jnp.maximum, stride=2)
+def max_pool(x):
+    "3×3 maxima over the pixels that exist, stride 1: (n, h, w, C) -> the same shape."
+    return _pool(x, jnp.maximum, -jnp.inf)
+
+
+def max_pool_halving(x):
+    "3×3 maxima, stride 2, no padding: (n, h, w, C) -> (n, (h - 1) // 2, (w - 1) // 2, C)."
+    return _pool(x, jnp.maximum, stride=2)
+
+
 POOLS = {'avg': average_pool, 'max': max_pool, 'max/2': max_pool_halving}
 
 
@@ -378,7 +386,7 @@ class InceptionFeatures:
             out.append(np.asarray(_features(self._graphdef, self._state, full))[:len(rgb)])
         return np.concatenate(out)
 
-# %% ../nbs/23_frechet.ipynb #a559b2bd
+# %% ../nbs/23_frechet.ipynb #7db6608d
 def gaussian_frechet(mean1, C1, mean2, C2):
     "Squared Fréchet distance of two normal distributions: means (d,), covariances (d, d), float64."
     w, V = np.linalg.eigh(C1)
@@ -400,7 +408,7 @@ def _name(kind, d): return kind if kind == 'FID' and d == 2048 else f'{kind}-{d}
 
 
 def frechet_distance(samples, reference):
-    """Squared Fréchet distance between features (n, d) and (m, d): dict(name, value, n, n_reference). Biased upwards by about 1/n: compare at equal n only.
+    """Squared Fréchet distance between features (n, d) and (m, d): dict(name, value, n, n_reference). Biased upwards, by about 1/n where n is well above d: compare at equal n only.
 
     name is FID for 2048 features, FID-768 and the like for fewer: those are on other scales and never comparable with FID. Raises `ValueError` for other shapes.
     """

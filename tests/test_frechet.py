@@ -189,6 +189,16 @@ def test_a_pickle_may_say_nothing_else(program, message):
     with pytest.raises(DataError, match=message): f.read_pickle(io.BytesIO(program))
 
 
+@pytest.mark.parametrize('offset, size, stride, fits', [(0, (6,), (1,), True), (1, (2, 3), (2, 1), True), (5, (), (), True), (6, (0, 3), (3, 1), True), (1, (6,), (1,), False), (0, (2, 2), (4, 2), False),
+                                                        (6, (), (), False), (-1, (2,), (1,), False), (5, (2,), (-1,), False), (0, (7,), (0,), False), (0, (2,), (1, 1), False)])
+def test_a_tensor_stays_in_its_storage(offset, size, stride, fits):
+    storage = np.arange(6, dtype=np.float32)
+    tensor = f._Tensor('0', '<f4', 6, offset, size, stride)
+    if fits: assert f._array(tensor, storage.tobytes()).shape == size
+    else:
+        with pytest.raises((DataError, ValueError)): f._array(tensor, storage.tobytes())
+
+
 def test_weights_are_hashed_before_they_are_read(tmp_path, monkeypatch):
     monkeypatch.setenv('NIF_LIT_DATA', str(tmp_path))
     with pytest.raises(DataError, match=f'put {f.OFFICIAL} into'): InceptionFeatures.load(2048)
@@ -270,6 +280,7 @@ def test_neighbour_scores_by_hand():
     # radii, k = 1: reference 1 1 2 4; samples 0.2 0.2 4.3 15.1 20
     found = neighbour_scores(samples, reference, k=1)
     assert [found[key] for key in ('precision', 'recall', 'density', 'coverage')] == [3 / 5, 1.0 * 3 / 4, (2 + 2 + 2) / 5, 4 / 4]
+    assert neighbour_scores(samples, reference, k=2)['density'] == (3 + 3 + 2) / 5 / 2                     # radii 3 2 3 6
     assert neighbour_scores(reference, reference, 2)['recall'] == neighbour_scores(reference, reference, 2)['coverage'] == 1.0
 
 
