@@ -10,7 +10,7 @@ from nif_lit import ActNorm, AffineCoupling, Chain, Flatten, Flow, GaussianInjec
 from nif_lit.bijections import conv3x3, he_normal
 from nif_lit.bounds import elbo_terms
 from nif_lit.checks import check
-from nif_lit.gaussian import glorot_normal
+from nif_lit.gaussian import glorot_normal, gram, inverse_cholesky
 from nif_lit.geometry import half_log_det_estimate
 from nif_lit.layer import inverse_mode, inverse_mode_jit
 from nif_lit.likelihood import round_trip_error
@@ -157,3 +157,15 @@ def test_the_compiled_mode_is_the_other_one(x64):
     check(ours, np.stack([inverse_mode(f, log_sigma, x, np.zeros(2)) for x in xs]), atol=1e-6); assert (np.asarray(slope) < 1e-9).all()
     for wrong, message in ((dict(z0=jnp.zeros((2, 2))), 'start z0'), (dict(z0=jnp.zeros(2), n_steps=0), 'n_steps')):
         with pytest.raises(ValueError, match=message): inverse_mode_jit(f, log_sigma, xs[0], **wrong)
+
+
+@pytest.mark.parametrize('M', [1, 5, 32, 33, 70])
+def test_the_factor_and_its_derivatives_are_lapack_s(M, x64):
+    "One panel, several, and a last one that is padded; the derivative along a direction that is not symmetric, once and twice, against central differences of NumPy's."
+    rng = np.random.default_rng(M); W, V = rng.normal(size=(2, M + 3, M)); K, D = W.T @ W + np.eye(M), rng.normal(size=(M, M)) / M
+    ref = lambda K: np.linalg.inv(np.linalg.cholesky((K + K.T) / 2)); h = 1e-4; along = lambda K: jax.jvp(inverse_cholesky, (K,), (jnp.asarray(D),))[1]
+    check(inverse_cholesky(jnp.asarray(K)), ref(K), rtol=1e-9, atol=1e-10)
+    check(along(jnp.asarray(K)), (ref(K + h * D) - ref(K - h * D)) / 2 / h, atol=1e-6)
+    if M < 10: check(jax.jvp(along, (jnp.asarray(K),), (jnp.asarray(D),))[1], (ref(K + h * D) - 2 * ref(K) + ref(K - h * D)) / h ** 2, atol=1e-5)
+    assert bool(jnp.isnan(inverse_cholesky(jnp.asarray(K - 2 * np.trace(K) * np.eye(M)))).any())
+    check(gram(jnp.asarray(W)), W.T @ W); check(jax.jvp(gram, (jnp.asarray(W),), (jnp.asarray(V),))[1], W.T @ V + V.T @ W, atol=1e-12)
