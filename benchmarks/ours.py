@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from flax import nnx
 from nif_lit.heads import GaussianNIF
-from nif_lit.models import bare, build_model, draw
+from nif_lit.models import bare, build_model, draw, fastest_compute, with_compute
 from nif_lit.training import fit, train_steps
 from . import configs
 
@@ -46,7 +46,7 @@ def matmul_gflops(n=2048, repeats=5):
 
 
 class Step:
-    "Forward, backward and Adam. config: net, batch, head ('NF' or 'NIF-M'), low_memory."
+    "Forward, backward and Adam. config: net, batch, head ('NF' or 'NIF-M'), low_memory, compute (default 'auto': what `fit` takes)."
 
     def __init__(self, config):
         self.net, batch = config['net'], config['batch']
@@ -55,14 +55,15 @@ class Step:
         data = configs.images(self.net)
         self.data, self.batches = jnp.asarray(data), jnp.asarray(configs.rows_of(batch))
         model.initialise(data[np.asarray(self.batches[0])], key=jax.random.key(0))
-        self.graphdef, params, self.fixed = nnx.split(bare(model), nnx.Param, ...)
+        compute = config.get('compute') or fastest_compute()
+        self.graphdef, params, self.fixed = nnx.split(bare(with_compute(model, compute)), nnx.Param, ...)
         stored = sum(leaf.size for leaf in jax.tree.leaves(params))
         self.tx = optax.adam(RATE)
         self.state = jax.tree.map(jnp.copy, (params, self.tx.init(params)))
         self.done = 0
         built = time.perf_counter() - began
         first = self.run(1)
-        self.info = dict(parameters=stored, free_parameters=stored - configs.masked_parameters(self.net), built_s=built, first_step_s=first, loss=self.loss)
+        self.info = dict(parameters=stored, free_parameters=stored - configs.masked_parameters(self.net), built_s=built, first_step_s=first, loss=self.loss, compute=compute)
 
     def run(self, k):
         "Seconds of k steps in one dispatch."
@@ -109,7 +110,7 @@ class Memory:
 
     def temporaries(self, net, batch, low_memory=False):
         make = low_memory_model if low_memory else model_of
-        graphdef, params, fixed = nnx.split(nnx.eval_shape(lambda: bare(make(net))), nnx.Param, ...)
+        graphdef, params, fixed = nnx.split(nnx.eval_shape(lambda: bare(with_compute(make(net)))), nnx.Param, ...)
         def loss(params, fixed, x, key): return -nnx.merge(graphdef, params, fixed).log_prob(x, key=key).mean() / math.prod(net['shape'])
         x, key = jax.ShapeDtypeStruct((batch, *net['shape']), jnp.uint8), jax.eval_shape(lambda: jax.random.key(0))
         began = time.perf_counter()

@@ -125,12 +125,13 @@ BODIES = dict(FrEIA=FrEIA, normflows=normflows, nflows=nflows)
 class Peer:
     """One library's Glow, trained (config: net, batch) or sampled (task='sample'). It keeps the faster memory layout of two, tried on a few steps.
 
-    Adam is PyTorch's fused one; torch.compile is off unless config['compile'] says otherwise.
+    Adam is PyTorch's fused one; torch.compile is off unless config['compile'] says otherwise. config['autocast']: torch.autocast to bfloat16 around the density.
     """
 
     def __init__(self, config):
         torch.set_num_threads(config['threads']); torch.manual_seed(0); np.random.seed(0)
         self.net, self.batch, self.done = config['net'], config['batch'], 0
+        self.autocast = lambda: torch.autocast('cpu', torch.bfloat16, enabled=bool(config.get('autocast')))
         images = torch.from_numpy(configs.images(self.net)).permute(0, 3, 1, 2).contiguous()
         self.rows = torch.from_numpy(configs.rows_of(self.batch)).long()
         self.model = BODIES[config['library']](self.net)
@@ -161,7 +162,7 @@ class Peer:
         self.info = dict(parameters=stored, free_parameters=stored - masked, layout=best, tried_s=tried, first_step_s=first, loss=None if self.sampling else float(self.loss.detach()))
 
     def step(self):
-        loss = -self.model.log_prob(self.images[self.rows[self.done % len(self.rows)]]).mean() / np.prod(self.net['shape'])
+        with self.autocast(): loss = -self.model.log_prob(self.images[self.rows[self.done % len(self.rows)]]).float().mean() / np.prod(self.net['shape'])
         self.adam.zero_grad(set_to_none=True)
         loss.backward()
         self.adam.step()
@@ -191,3 +192,4 @@ class Peer:
 
 
 CONTENDERS = {name: lambda config, name=name: Peer(config | dict(library=name)) for name in BODIES}
+CONTENDERS |= {f'{name}, autocast': lambda config, name=name: Peer(config | dict(library=name, autocast=True)) for name in BODIES}

@@ -5,6 +5,7 @@ from . import configs, stats
 from .pool import Failed, Pool
 
 PEERS = ('FrEIA', 'normflows', 'nflows', 'distrax')
+LOW_PEERS = ('FrEIA, autocast', 'normflows, autocast')                          # the same peers in PyTorch's own mixed precision
 TINY = dict(shape=(8, 8, 3), steps=2, levels=2, channels=8)
 
 
@@ -50,9 +51,12 @@ def measured_turns(plan, pool, names):
 
 
 def training(plan, which, batch, rounds, target):
-    "Images/s of a training step against the four peers, and the fraction of the matmul peak measured between the rounds."
+    """Images/s of a training step against the four peers, and the fraction of the matmul peak measured between the rounds.
+
+    Two lines: ours as `fit` trains on this machine against every peer, those in mixed precision too; ours in float32 against the peers in float32.
+    """
     name, net = f'step-{which}-{batch}', plan.net(which)
-    contenders = dict(ours=('ours', dict(net=net, batch=batch))) | {peer: (peer, dict(net=net, batch=batch)) for peer in PEERS}
+    contenders = {'ours': ('ours', dict(net=net, batch=batch)), 'ours, float32': ('ours', dict(net=net, batch=batch, compute='float32'))} | {peer: (peer, dict(net=net, batch=batch)) for peer in (*PEERS, *LOW_PEERS)}
     peaks = {}
     with plan.pool(contenders) as pool:
         if 'ours' not in pool.workers: raise Failed(pool.failed['ours'])
@@ -65,17 +69,21 @@ def training(plan, which, batch, rounds, target):
         info, note = pool.info, left_out(pool)
     counts = {c: dict(parameters=info[c]['parameters'], free=info[c]['free_parameters'], off_percent=round(100 * (info[c]['free_parameters'] / configs.parameters(net) - 1), 2)) for c in seconds}
     unlike = ', '.join(f'{c} {v["off_percent"]:+.1f}%' for c, v in counts.items() if abs(v['off_percent']) > 2)
-    rate = batch * k / median(seconds['ours'])
+    rate, plain_rate = (batch * k / median(seconds[c]) for c in ('ours', 'ours, float32'))
     best = {c: max(v) for c, v in peaks.items()}
     fraction = rate * configs.step_flops(net) / 1e9 / best['jax']
     raw = dict(config=dict(net=net, batch=batch, steps_per_turn=k), seconds=seconds, images_per_second={c: batch * k / median(v) for c, v in seconds.items()}, info=info, parameters=counts,
                peak_rss_mb={c: v['peak_rss_mb'] for c, v in memory.items()}, matmul_gflops=peaks, gflop_per_image=configs.step_flops(net) / 1e9, fraction_of_peak=fraction, failed=pool.failed)
     what = f'training step ({which}), batch {batch}'
-    if len(seconds) == 1: return [line(name, what, f'{rate:.4g} img/s', note=note)], raw
-    rival, ratio, everyone = stats.against_fastest(seconds, 'ours')
-    raw['ratios'] = everyone
-    notes = [f'{fraction:.0%} of the {best["jax"]:.0f} GFLOP/s of a 2048² product (torch: {best.get("torch", float("nan")):.0f})'] + ([f'parameters: {unlike}'] if unlike else []) + ([note] if note else [])
-    return [line(name, what, f'{rate:.4g} img/s', f'{rival} {per_second(batch * k, seconds[rival])}', ratio, target, note='; '.join(notes))], raw
+    full = {c: v for c, v in seconds.items() if c != 'ours' and c not in LOW_PEERS}
+    if len(full) == 1: return [line(name, what, f'{rate:.4g} img/s', note=note)], raw
+    rival, ratio, everyone = stats.against_fastest({c: v for c, v in seconds.items() if c != 'ours, float32'}, 'ours')
+    plain_rival, plain_ratio, plain_everyone = stats.against_fastest(full, 'ours, float32')
+    raw |= dict(ratios=everyone, ratios_float32=plain_everyone, compute=info['ours'].get('compute'))
+    plain_fraction = plain_rate * configs.step_flops(net) / 1e9 / best['jax']
+    notes = [f'products in {info["ours"].get("compute")}'] + [f'{fraction:.0%} of the {best["jax"]:.0f} GFLOP/s of a 2048² product (torch: {best.get("torch", float("nan")):.0f})'] + ([f'parameters: {unlike}'] if unlike else []) + ([note] if note else [])
+    return [line(name, what, f'{rate:.4g} img/s', f'{rival} {per_second(batch * k, seconds[rival])}', ratio, target, note='; '.join(notes)),
+            line(name, f'{what}, all in float32', f'{plain_rate:.4g} img/s', f'{plain_rival} {per_second(batch * k, seconds[plain_rival])}', plain_ratio, target, note=f'{plain_fraction:.0%} of the peak')], raw
 
 
 def first_step(plan):
