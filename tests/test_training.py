@@ -48,6 +48,14 @@ def test_resume_equals_never_stopped(tmp_path, stops):
     assert not equal(whole, other)
 
 
+def test_the_grouping_of_steps_changes_no_bit():
+    x, models = np.random.default_rng(0).normal(size=(40, 3)), []
+    for k in (1, 5):
+        models.append(NIF((3,), 2, steps=2, hidden=8))
+        fit(models[-1], x, images=8 * 12, **(SETTINGS | dict(steps_per_dispatch=k)))
+    assert equal(*models)
+
+
 KILLED = '''
 import sys, numpy as np
 sys.path.insert(0, {tests!r})
