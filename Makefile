@@ -30,7 +30,7 @@ reproduce: $(VENV)/.runtime  ## train NF and NIF on digits and draw every figure
 	@$(BIN)/nif_lit reproduce --scale smoke
 
 test: $(VENV)/.dev  ## everything that CI runs
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 $(BENCH_VENV)/.ready: benchmarks/requirements.lock
 	@found=; for p in $(if $(PYTHON),$(PYTHON),python3.11 $(CANDIDATES)); do \

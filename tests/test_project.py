@@ -58,7 +58,10 @@ def test_outputs_are_committed_and_without_errors(name):
     assert (ROOT/'nbs'/name).stat().st_size < 2_000_000
 
 
-@pytest.mark.parametrize('name', NOTEBOOKS)
+TRAINING = [name for name in NOTEBOOKS if name[:2] in ('25', '26', '28', '30')]               # they share runs: one worker, one after the other
+
+
+@pytest.mark.parametrize('name', [pytest.param(name, marks=pytest.mark.xdist_group('runs')) if name in TRAINING else name for name in NOTEBOOKS])
 def test_each_notebook_runs_in_its_own_process(name, copy, tmp_path_factory):
     shared = tmp_path_factory.getbasetemp()/'runs'
     tool('nbdev_test', '--path', f'nbs/{name}', '--n_workers', '0', cwd=copy, NIF_SCALE='smoke', NIF_LIT_RUNS=str(shared))
