@@ -32,11 +32,11 @@ out, place = {{}}, Path({place!r})
 EIGHT = COMMON + '''
 one, gap = jax.devices()[:1], lambda a, b: float(np.abs(np.asarray(a) - np.asarray(b)).max())
 out['devices'] = len(jax.devices())
-image = NIF((4, 4, 1), 3, **SMALL)
-out['image'] = losses(fit(image, images(), images=16 * 6, folder=place/'eight', stop_after=4, **SETTINGS))
-out['image'] += losses(fit(NIF((4, 4, 1), 3, **SMALL), images(), images=16 * 6, folder=place/'eight', devices=one, **SETTINGS))[4:]       # begun on 8 devices, ended on one
-out['scores'] = gap(*(log_likelihood_of(image, images(), key=jax.random.key(1), batch_size=7, devices=d) for d in (None, one)))
-out['vector'] = losses(fit(vector(), vectors(), images=16 * 6, **SETTINGS))
+out['image'] = losses(fit(NIF((4, 4, 1), 3, **SMALL), images(), images=16 * 6, **SETTINGS))
+fit(vector(), vectors(), images=16 * 6, folder=place/'eight', stop_after=4, **SETTINGS)
+model = vector()
+out['vector'] = losses(fit(model, vectors(), images=16 * 6, folder=place/'eight', devices=one, **SETTINGS))                        # begun on 8 devices, ended on one
+out['scores'] = gap(*(log_likelihood_of(model, vectors(), key=jax.random.key(1), batch_size=7, devices=d) for d in (None, one)))
 mine = lambda: Flow(Chain(Jitter()), GaussianNIF(3, 2), shape=(3,))
 out['mine'] = gap(*(losses(fit(mine(), vectors(), images=16 * 6, devices=d, **SETTINGS)) for d in (None, one)))
 out['twelve'] = losses(fit(mine(), vectors(), images=12, **(SETTINGS | dict(batch_size=12))))
@@ -66,7 +66,7 @@ except ValueError as error: out['config'] = str(error)
 print(json.dumps(out))
 '''
 SMALL = dict(bits=3, levels=1, steps=2, channels=4)
-SETTINGS = dict(batch_size=16, steps_per_dispatch=1, progress=False, warmup=4, learning_rate=5e-3)
+SETTINGS = dict(batch_size=16, compute='float32', steps_per_dispatch=1, progress=False, warmup=4, learning_rate=5e-3)
 
 
 def images(n=40): return np.random.default_rng(0).integers(0, 8, (n, 4, 4, 1)).astype(np.uint8)
