@@ -159,37 +159,43 @@ fast_steps.defvjp(_fast_steps_fwd, _fast_steps_bwd)
 
 
 def triangular_inverse(T):
-    "The inverse of a lower triangular T (n, n), in matrix products: the inverses of its diagonal blocks, doubled in size log2 n times."
+    "The inverse of a lower triangular T (n, n), in matrix products: the inverses of its diagonal blocks, joined two by two, log2 n times."
     n = len(T)
     size = 1 << max(0, n - 1).bit_length()
     T = jnp.pad(T, ((0, size - n), (0, size - n))) + jnp.diag((jnp.arange(size) >= n).astype(T.dtype))
-    X, rows = jnp.diag(1 / jnp.diag(T)), jnp.arange(size)
-    for k in range(size.bit_length() - 1):
-        block = rows >> k
-        below = (block[:, None] == block + 1) & (block % 2 == 0)                         # within each pair of blocks, the one under the diagonal
-        X = X - X @ jnp.where(below, T, 0) @ X
-    return X[:n, :n]
+    X, k = 1 / jnp.diag(T)[:, None, None], 1                                             # (size, 1, 1): blocks of one
+    while k < size:
+        pair = np.arange(size // (2 * k))
+        upper, lower, below = X[::2], X[1::2], T.reshape(size // k, k, size // k, k)[2 * pair + 1, :, 2 * pair]
+        X = jnp.concatenate([jnp.concatenate([upper, jnp.zeros_like(upper)], 2), jnp.concatenate([-(lower @ below @ upper), lower], 2)], 1)
+        k *= 2
+    return X[0, :n, :n]
 
 
-def _sample_step(params, fixed, z, low):
+def _affine_back(trained, fixed):
+    "The inverse of `_affine`: x = W⁻¹y + shift."
+    (shift, log_scale, L, U, log_d), (P, sign) = trained, fixed
+    lower = triangular_inverse(jnp.tril(L, -1) + jnp.eye(len(L), dtype=L.dtype))
+    upper = triangular_inverse((jnp.triu(U, 1) + jnp.diag(sign * jnp.exp(log_d))).T).T
+    return jnp.exp(log_scale)[:, None] * (upper @ lower)[:, jnp.argmax(P, 1)], shift     # columns: the transpose of P on the right
+
+
+def _sample_step(back, shift, net, z, low):
     "One flow step from latent to data."
-    (shift, log_scale, L, U, log_d), (k1, b1, k2, b2, k3, b3) = params
-    P, sign = fixed
+    k1, b1, k2, b2, k3, b3 = net
     C, H, W, B = z.shape; half, one = C // 2, H == W == 1
     K1, K2, K3 = _kernels(k1, k2, k3, one, low)
     _, h2 = _hidden(K1, K2, b1, b2, gather_taps(z[:half].astype(low)))
     out = add_taps(_dot(K3, h2), (2 * (C - half), H, W, B)) + b3[:, None, None, None]
     y = jnp.concatenate([z[:half], (z[half:] - out[C - half:]) * jnp.exp(-jnp.tanh(out[:C - half]))])
-    lower = triangular_inverse(jnp.tril(L, -1) + jnp.eye(C, dtype=L.dtype))
-    upper = triangular_inverse((jnp.triu(U, 1) + jnp.diag(sign * jnp.exp(log_d))).T).T
-    back = jnp.exp(log_scale)[:, None] * (upper @ lower)[:, jnp.argmax(P, 1)]            # columns: the transpose of P on the right
     return (back @ y.reshape(C, -1) + shift[:, None]).reshape(z.shape)
 
 
 @partial(jax.jit, static_argnames='low')
 def _sample_steps(params, fixed, z, low):
+    back, shift = jax.vmap(_affine_back)(params[0], fixed)                               # all steps at once: small matrices
     step = lambda z, part: (_sample_step(*part, z, low), None)
-    return jax.lax.scan(step, z, (params, fixed), reverse=True)[0]
+    return jax.lax.scan(step, z, (back, shift, params[1]), reverse=True)[0]
 
 
 _jitted_steps = jax.jit(fast_steps, static_argnums=(3, 4, 5))
