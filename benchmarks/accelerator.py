@@ -32,9 +32,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from nif_lit.glow import glow_body
 from nif_lit.heads import GaussianNIF
-from nif_lit.models import bare, build_model
+from nif_lit.models import bare, build_model, with_compute
 from nif_lit.training import train_steps
 from . import configs
 
@@ -44,14 +43,11 @@ ARCHITECTURES = {
     'celeba': dict(shape=(64, 64, 3), steps=16, levels=5, channels=256),
 }
 DTYPES = ('float32', 'bfloat16')
-DTYPE_OPTION = next((name for name in ('compute_dtype', 'dtype', 'compute') if name in (glow_body.__kwdefaults__ or {})), None)     # by signature: absent in older kits
 
 
-def settings(net, dtype):
-    "Options of `build_model`, or None where the kit has no compute dtype."
-    plain = dict(bits=configs.BITS, lam=configs.LAM, levels=net['levels'], steps=net['steps'], channels=net['channels'])
-    if dtype == 'float32': return plain
-    return plain | {DTYPE_OPTION: getattr(jnp, dtype)} if DTYPE_OPTION else None
+def settings(net):
+    "Options of `build_model`."
+    return dict(bits=configs.BITS, lam=configs.LAM, levels=net['levels'], steps=net['steps'], channels=net['channels'])
 
 
 def device_peak_mb():
@@ -85,13 +81,11 @@ def built(head, net, options):
 
 def train_row(net, batch, dtype, head, peaks, goal):
     "One row of the table; raises what JAX raises when memory runs out."
-    options = settings(net, dtype)
-    if options is None: return dict(status='not available: glow_body has no compute dtype')
-    model = built(head, net, options)
+    model = built(head, net, settings(net))
     n_images, n_rows = max(512, batch), 64
     data = configs.images(net, n_images)
     model.initialise(data[:min(batch, 32)], key=jax.random.key(0))                # 32 for all: compiled once per architecture
-    graphdef, params, fixed = nnx.split(bare(model), nnx.Param, ...)
+    graphdef, params, fixed = nnx.split(bare(with_compute(model, dtype)), nnx.Param, ...)
     tx = optax.adam(1e-4)
     state = jax.tree.map(jnp.copy, (params, tx.init(params)))
     data, batches, key = jnp.asarray(data), jnp.asarray(configs.rows_of(batch, n_images, n_rows)), jax.random.key(1)
@@ -168,7 +162,7 @@ def main(arguments=None):
     device = jax.devices()[0]
     if device.platform == 'cpu' and not given.smoke: parser.error('no accelerator found: jax.devices() is ' + str(jax.devices()) + '; --smoke runs a tiny version on the CPU')
     kept = {name: row for name, row in (json.loads(out.read_text())['rows'] if given.resume and out.exists() else {}).items() if row['status'] == 'ran'}
-    report = dict(machine=dict(device=f'{device.platform}: {device.device_kind}', commit=commit(), python=sys.version.split()[0], **packages()), dtype_option=DTYPE_OPTION,
+    report = dict(machine=dict(device=f'{device.platform}: {device.device_kind}', commit=commit(), python=sys.version.split()[0], **packages()),
                   matmul_gflops=matmul_peaks(256 if given.smoke else 8192, 0.1 if given.smoke else 1.0), rows=kept)
     write(out, report)
     print(f'{report["machine"]["device"]}; matmul GFLOP/s: ' + ', '.join(f'{k} {v:.0f}' for k, v in report['matmul_gflops'].items()), flush=True)

@@ -42,6 +42,7 @@ def train(dataset: Annotated[str, typer.Option(help='digits, fashion_mnist, cifa
           images: Annotated[Optional[int], typer.Option(min=1, help='Budget in images seen, instead of the scale\'s.')] = None,
           seed: Annotated[int, typer.Option(help='Decides the start, the order of the data and the noise.')] = 0,
           bits: Annotated[int, typer.Option(help='Bits per channel, 1 to 8.')] = 3, data_folder: Folder = None, quiet: Quiet = False,
+          compute: Annotated[str, typer.Option(help='Precision of the products inside the coupling nets: float32, bfloat16, or auto for the fastest here.')] = 'auto',
           coordinator: Annotated[Optional[str], typer.Option(help="With many processes, on one host or many: HOST:PORT of process 0, or 'auto' under Slurm, Open MPI, Kubernetes or on a TPU pod.")] = None,
           processes: Annotated[Optional[int], typer.Option(min=1, help='How many processes train together.')] = None,
           process_id: Annotated[Optional[int], typer.Option(min=0, help='Which of them this is, from 0.')] = None):
@@ -59,7 +60,7 @@ def train(dataset: Annotated[str, typer.Option(help='digits, fashion_mnist, cifa
     for k, name in enumerate(names): experiment(dataset, name, scale=scale)                            # a misspelt name fails before an hour of training
     for k, name in enumerate(names):
         budget = dict(minutes=minutes, images=images) if k == 0 else dict(images=results[0]['images_seen'])
-        config = experiment(dataset, name, scale=scale, seed=seed, bits=bits, **budget)
+        config = experiment(dataset, name, scale=scale, seed=seed, bits=bits, compute=compute, **budget)
         results.append(run(config, folder=data_folder, progress=not quiet))
         echo(f'{name}: {runs_folder()/config.name}')
     rows = []
