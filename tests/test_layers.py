@@ -118,14 +118,15 @@ def test_fast_flow_steps_are_the_plain_ones(seed, x64):
 def test_bfloat16_rounds_the_net_and_nothing_else():
     layer, x = generic(FlowSteps(6, 16, 1), 0, 0.1), vectors((3, 4, 4, 6))
     (a, ga), (b, gb) = both_forms(layer, x, 'bfloat16')
-    check(a, b, rtol=2e-2, atol=0.5)
+    check(a, b, atol=2e-3)                                                                 # the two forms round alike: ten times the gaps measured
+    for u, v in zip(jax.tree.leaves(ga), jax.tree.leaves(gb), strict=True): assert float(jnp.linalg.norm(u - v)) <= 0.035 * float(jnp.linalg.norm(v))
     exact = layer.inverse(x)
     layer.step.layers[2].net.compute = 'bfloat16'
     z, v = layer.inverse(x)
     assert z.dtype == v.dtype == jnp.float32 and not np.array_equal(z, exact[0])
     check(z[..., :3], exact[0][..., :3], rtol=1e-6, atol=1e-6)                             # the half that the net does not touch
-    check(z, exact[0], atol=0.05); check(v, exact[1], atol=0.5)
-    check(layer.forward(z), x, atol=1e-4)                                                  # the same rounding both ways: still a bijection
+    check(z, exact[0], atol=0.05); check(v, exact[1], atol=0.15)
+    check(layer.forward(z), x, atol=1e-5)                                                  # the same rounding both ways: still a bijection
 
 
 @pytest.mark.parametrize('n', [1, 2, 5, 16, 33])
