@@ -4,16 +4,16 @@
 
 # %% auto #0
 __all__ = ['KEY', 'N_MEASURED', 'HEADER', 'STAND_IN', 'draw_fig3', 'draw_fig7', 'draw_fig9', 'FIGURES', 'roughness', 'spread',
-           'row_label', 'measure', 'data_looks', 'sample_rows', 'stand_for']
+           'row_label', 'measure', 'first_samples', 'data_looks', 'sample_rows', 'stand_for']
 
-# %% ../nbs/32_samples.ipynb #207b5441
+# %% ../nbs/32_samples.ipynb #d7c71170
 import math
 from functools import partial
 import jax
 import numpy as np
 from .experiments import Figure, MODELS, PAPER_MODELS, cached, dataset_of, experiment, load_run
 from .likelihood import mean_and_se
-from .models import draw, released_code_sample
+from .models import released_code_sample
 from .pictures import grid_figure, save_png
 
 # %% ../nbs/32_samples.ipynb #1cd79a16
@@ -33,7 +33,7 @@ def spread(images):
     left_out = [of(np.delete(x, np.s_[k::10], 0)) for k in range(10)]
     return dict(value=of(x), se=math.sqrt(0.9 * sum((v - np.mean(left_out)) ** 2 for v in left_out)))
 
-# %% ../nbs/32_samples.ipynb #b48ec689
+# %% ../nbs/32_samples.ipynb #1843e5d3
 KEY, N_MEASURED = 3, 200
 
 
@@ -43,12 +43,15 @@ def row_label(model, s, sampler): return model if model == 'NF' else f'{model}, 
 def measure(config, s, sampler, n=N_MEASURED):
     "Roughness and spread of n samples of a run, kept beside it."
     def compute():
-        x = draw(load_run(config)[0], jax.random.key(KEY), n, s=s, sampler=released_code_sample if sampler == 'released' else _trained)
+        x = first_samples(load_run(config)[0], n, s, sampler)
         return dict(roughness=mean_and_se(roughness(x)), spread=spread(x))
     return cached(config, 'looks', dict(n=n, s=s, sampler=sampler, key=KEY, t=1.0), compute)
 
 
-def _trained(model, key, n, *, t=1.0, s=1.0): return model.sample(key, n, t=t, s=s)
+def first_samples(model, n, s=1.0, sampler='trained', batch_size=100):
+    "The first n samples of the figures' key, uint8 levels, in whole batches: outside jit the flow steps compile once for all models of one body."
+    draw = released_code_sample if sampler == 'released' else type(model).sample
+    return np.concatenate([np.asarray(draw(model, jax.random.fold_in(jax.random.key(KEY), i), batch_size, s=s)) for i in range(-(-n // batch_size))])[:n]
 
 
 def data_looks(config, n=N_MEASURED):
@@ -66,8 +69,7 @@ def sample_rows(configs, wanted, n):
     for model, s, sampler in wanted:
         label, config = row_label(model, s, sampler), runs.get(model)
         if config is None: rows.append((label, 'not run', '', '', '')); continue
-        flow = load_run(config)[0]
-        pictures[label] = draw(flow, jax.random.key(KEY), n, s=s, sampler=released_code_sample if sampler == 'released' else _trained)
+        pictures[label] = first_samples(load_run(config)[0], n, s, sampler)
         found = measure(config, s, sampler)
         rows.append((label, f'{found["roughness"]["mean"]:.3f} ± {found["roughness"]["se"]:.3f}', f'{found["spread"]["value"]:.3f} ± {found["spread"]["se"]:.3f}', N_MEASURED, config.seed))
         record[label] = dict(model=model, s=s, t=1.0, sampler=sampler, seed=config.seed, images=config.images, shown=n, measured=N_MEASURED, roughness=found['roughness'], spread=found['spread'])
