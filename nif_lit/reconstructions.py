@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SHOWN', 'SHOW_ORIGINALS', 'HEADER', 'FIGURES', 'project', 'rms', 'pca_projection', 'pca_of', 'errors_of', 'draw_fig8']
 
-# %% ../nbs/35_reconstructions.ipynb #67779c5d
+# %% ../nbs/35_reconstructions.ipynb #840621f6
 import math
 from functools import lru_cache, partial
 import jax
@@ -16,7 +16,7 @@ from .experiments import Figure, MODELS, PAPER_MODELS, by_dataset, cached, datas
 from .heads import KINDS
 from .likelihood import mean_and_se
 from .models import parse_name
-from .pictures import curve_figure, grid_figure, save_png
+from .pictures import curve_figure, grid_figure, save_png, style
 
 # %% ../nbs/35_reconstructions.ipynb #19b061be
 @partial(jax.jit, static_argnames='graphdef')
@@ -76,7 +76,7 @@ def errors_of(config, largest, n=None):
         return {k: mean_and_se(v) for k, v in (errors | {'gain': errors['pca'] - errors['mode']}).items()}
     return cached(config, 'reconstruction', dict(n=n, largest=largest, error='rms per image, levels', pca='train pixels, rounded'), compute)
 
-# %% ../nbs/35_reconstructions.ipynb #cc6104df
+# %% ../nbs/35_reconstructions.ipynb #5daa1761
 SHOWN, SHOW_ORIGINALS = 8, ('digits',)
 HEADER = ('data set', 'M', 'M / N', 'NIF, mode (± SE)', 'NIF, posterior mean', 'PCA, same M', 'PCA − NIF, paired (± SE)', 'test images', 'seed')
 
@@ -106,6 +106,7 @@ def _curve(scores, out):
         if len(Ms) < 2: continue
         fig = curve_figure({label: (Ms, [of[M][key]['mean'] for M in Ms]) for label, key in {'NIF, mode': 'mode', 'PCA, same M': 'pca'}.items()}, 'M, latent dimensions', 'RMS error, levels', log_x=True, size=(5.2, 2.6))
         ax = fig.axes[0]; ax.minorticks_off(); ax.set_xticks(Ms, labels=[str(M) for M in Ms]); ax.set_ylim(bottom=0)
+        with style(): fig.set_layout_engine('constrained'); fig.draw_without_rendering(); fig.set_layout_engine('none')       # laid out anew, once
         save_png(fig, out/f'fig8-{dataset}-errors.png')
         sections.append(dict(title=f'Error against M: {dataset}', caption='Mean over the test set. Where the blue line lies below the black one, the manifold is better than any plane of its dimension.', png=f'fig8-{dataset}-errors.png',
                              alt=f'Root-mean-square error of {dataset} test images against M for the NIF and for PCA.'))
