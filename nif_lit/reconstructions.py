@@ -5,18 +5,19 @@
 # %% auto #0
 __all__ = ['SHOWN', 'SHOW_ORIGINALS', 'HEADER', 'FIGURES', 'project', 'rms', 'pca_projection', 'pca_of', 'errors_of', 'draw_fig8']
 
-# %% ../nbs/35_reconstructions.ipynb #840621f6
+# %% ../nbs/35_reconstructions.ipynb #842cd9d3
 import math
 from functools import lru_cache, partial
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from .experiments import Figure, MODELS, PAPER_MODELS, by_dataset, cached, dataset_of, experiment, load_run
+from .experiments import Figure, MODELS, PAPER_MODELS, by_dataset, cached, dataset_of, experiment
 from .heads import KINDS
 from .likelihood import mean_and_se
 from .models import parse_name
 from .pictures import curve_figure, grid_figure, save_png, style
+from .samples import model_of
 
 # %% ../nbs/35_reconstructions.ipynb #19b061be
 @partial(jax.jit, static_argnames='graphdef')
@@ -41,7 +42,7 @@ def rms(y, x):
     if y.shape != x.shape: raise ValueError(f'rms compares images of one shape, got {y.shape} and {x.shape}')
     return np.sqrt(((y - x) ** 2).reshape(len(x), -1).mean(1))
 
-# %% ../nbs/35_reconstructions.ipynb #658b8384
+# %% ../nbs/35_reconstructions.ipynb #2c14d21c
 @lru_cache(maxsize=1)
 def _principal(dataset, bits, split, M):
     "The training mean (N,) and M orthonormal directions (M, N), float32, the largest variance first."
@@ -70,13 +71,13 @@ def errors_of(config, largest, n=None):
     Kept beside the run. `largest`: the M up to which PCA is fitted.
     """
     def compute():
-        x, model = dataset_of(config.dataset, config.bits, config.split).test[:n], load_run(config)[0]
+        x, model = dataset_of(config.dataset, config.bits, config.split).test[:n], model_of(config)
         y = project(model, x)
         errors = {'mode': rms(y['pseudo_inverse'], x), 'posterior_mean': rms(y['posterior_mean'], x), 'pca': rms(pca_projection(x, *pca_of(config, largest), config.bits), x)}
         return {k: mean_and_se(v) for k, v in (errors | {'gain': errors['pca'] - errors['mode']}).items()}
     return cached(config, 'reconstruction', dict(n=n, largest=largest, error='rms per image, levels', pca='train pixels, rounded'), compute)
 
-# %% ../nbs/35_reconstructions.ipynb #5daa1761
+# %% ../nbs/35_reconstructions.ipynb #08261eff
 SHOWN, SHOW_ORIGINALS = 8, ('digits',)
 HEADER = ('data set', 'M', 'M / N', 'NIF, mode (± SE)', 'NIF, posterior mean', 'PCA, same M', 'PCA − NIF, paired (± SE)', 'test images', 'seed')
 
@@ -89,7 +90,7 @@ def _figure8(dataset, configs, out):
     x = data.test[:n]
     rows, captions, record = {'data': x} if dataset in SHOW_ORIGINALS else {}, {}, {}
     for config in configs:
-        rows[config.model] = project(load_run(config)[0], x)['pseudo_inverse']
+        rows[config.model] = project(model_of(config), x)['pseudo_inverse']
         record[config.model] = rms(rows[config.model], x).tolist()
         captions[config.model] = [f'{e:.2f}' for e in record[config.model]]
     save_png(grid_figure(rows, configs[0].bits, captions=captions), out/f'fig8-{dataset}.png')

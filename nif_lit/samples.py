@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['KEY', 'N_MEASURED', 'HEADER', 'STAND_IN', 'draw_fig3', 'draw_fig7', 'draw_fig9', 'FIGURES', 'roughness', 'spread',
-           'row_label', 'measure', 'first_samples', 'data_looks', 'sample_rows', 'stand_for']
+           'model_of', 'row_label', 'measure', 'first_samples', 'data_looks', 'sample_rows', 'stand_for']
 
-# %% ../nbs/32_samples.ipynb #d7c71170
+# %% ../nbs/32_samples.ipynb #29185ee0
 import math
-from functools import partial
+from functools import lru_cache, partial
 import jax
 import numpy as np
-from .experiments import Figure, MODELS, PAPER_MODELS, cached, dataset_of, experiment, load_run
+from .experiments import Figure, MODELS, PAPER_MODELS, cached, dataset_of, experiment, load_run, runs_folder
 from .likelihood import mean_and_se
 from .models import released_code_sample
 from .pictures import grid_figure, save_png
@@ -33,8 +33,17 @@ def spread(images):
     left_out = [of(np.delete(x, np.s_[k::10], 0)) for k in range(10)]
     return dict(value=of(x), se=math.sqrt(0.9 * sum((v - np.mean(left_out)) ** 2 for v in left_out)))
 
-# %% ../nbs/32_samples.ipynb #1843e5d3
+# %% ../nbs/32_samples.ipynb #44f0c844
 KEY, N_MEASURED = 3, 200
+
+
+@lru_cache(maxsize=4)
+def _loaded(config, folder): return load_run(config, runs=folder)[0]
+
+
+def model_of(config):
+    "The trained model of a finished run, kept in memory for the next row."
+    return _loaded(config, str(runs_folder()))
 
 
 def row_label(model, s, sampler): return model if model == 'NF' else f'{model}, s = {s:g}' + (', Σ = I' if sampler == 'released' else '')
@@ -43,7 +52,7 @@ def row_label(model, s, sampler): return model if model == 'NF' else f'{model}, 
 def measure(config, s, sampler, n=N_MEASURED):
     "Roughness and spread of n samples of a run, kept beside it."
     def compute():
-        x = first_samples(load_run(config)[0], n, s, sampler)
+        x = first_samples(model_of(config), n, s, sampler)
         return dict(roughness=mean_and_se(roughness(x)), spread=spread(x))
     return cached(config, 'looks', dict(n=n, s=s, sampler=sampler, key=KEY, t=1.0), compute)
 
@@ -69,7 +78,7 @@ def sample_rows(configs, wanted, n):
     for model, s, sampler in wanted:
         label, config = row_label(model, s, sampler), runs.get(model)
         if config is None: rows.append((label, 'not run', '', '', '')); continue
-        pictures[label] = first_samples(load_run(config)[0], n, s, sampler)
+        pictures[label] = first_samples(model_of(config), n, s, sampler)
         found = measure(config, s, sampler)
         rows.append((label, f'{found["roughness"]["mean"]:.3f} ± {found["roughness"]["se"]:.3f}', f'{found["spread"]["value"]:.3f} ± {found["spread"]["se"]:.3f}', N_MEASURED, config.seed))
         record[label] = dict(model=model, s=s, t=1.0, sampler=sampler, seed=config.seed, images=config.images, shown=n, measured=N_MEASURED, roughness=found['roughness'], spread=found['spread'])

@@ -7,19 +7,19 @@ __all__ = ['TEMPERATURES', 'SWEEP', 'HOT', 'KEY', 'ROWS', 'READINGS', 'PICTURE_B
            'variance_factor', 'rows_of', 'temperature_rows', 'temperature_sweep', 'floor_of', 'sweep_figure', 'judge',
            'draw_fig1']
 
-# %% ../nbs/33_temperature.ipynb #c3ba6bfa
+# %% ../nbs/33_temperature.ipynb #9c08048e
 import math
 import jax
 import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
-from .experiments import Figure, by_dataset, cached, experiment, load_run
+from .experiments import Figure, by_dataset, cached, experiment
 from .frechet import frechet_distance, kid, neighbour_scores
 from .heads import GaussianNIF
 from .models import draw
 from .pictures import COLOURS, grid_figure, label_colours, save_png, style
 from .protocol import SIZES, dims_at, reference_features, sample_scores
-from .samples import row_label, stand_for
+from .samples import model_of, row_label, stand_for
 
 # %% ../nbs/33_temperature.ipynb #a308d67e
 TEMPERATURES = (0.25, 0.5, 1.0, 2.0, 3.0, 4.0)      # of the pictures
@@ -41,7 +41,7 @@ def variance_factor(share, t, s):
     rho = share / (share + s * (1 - share))
     return 1 + (t - 1) * rho
 
-# %% ../nbs/33_temperature.ipynb #fc873978
+# %% ../nbs/33_temperature.ipynb #4913e272
 ROWS = (('NF', 1.0), ('NIF-128', 0.0), ('NIF-128', 1.0))
 READINGS = {'variance': lambda t: t, 'deviation': lambda t: t * t}
 
@@ -54,7 +54,7 @@ def rows_of(configs, dataset):
 
 def temperature_rows(rows, reading, temperatures=TEMPERATURES):
     "dict label -> levels (n temperatures, H, W, C): the first sample of the key at each t, which multiplies the variance or, by the other `reading`, the deviation."
-    return {label: np.concatenate([draw(load_run(config)[0], jax.random.key(KEY), 1, t=READINGS[reading](t), s=s, batch_size=PICTURE_BATCH) for t in temperatures]) for label, config, s in rows if config}
+    return {label: np.concatenate([draw(model_of(config), jax.random.key(KEY), 1, t=READINGS[reading](t), s=s, batch_size=PICTURE_BATCH) for t in temperatures]) for label, config, s in rows if config}
 
 
 PICTURE_BATCH = 100                                  # the batch of the scores too, so that one compilation serves both
@@ -120,7 +120,7 @@ def judge(nf, row, equal=None):
     return dict(rise=rise, nf_rise=nf_rise, rises_less=rises_less, nearer=nearer, equal=_less(equal, at(row, HOT)) if equal else None,
                 verdict='stays better' if all(sure[0]) else 'stays worse' if all(sure[1]) else 'undecided')
 
-# %% ../nbs/33_temperature.ipynb #d50adf0d
+# %% ../nbs/33_temperature.ipynb #9ed44754
 HEADER = ('data set', 'row', 't (variance)', '√t (deviation)', 'variance of the latent, × its own at t = 1', 'Fréchet distance', 'KID (± SE)', 'precision', 'recall', 'coverage', 'n', 'seed')
 
 
@@ -135,7 +135,7 @@ def _one_dataset(dataset, configs, out, progress):
         save_png(grid_figure(pictures, configs[0].bits, column_labels=[f't = {t:g}' for t in TEMPERATURES]), out/f'fig1-{dataset}-{reading}.png')
         sections.append(dict(title=f'Temperature: {dataset}, t on the {reading} (Fig. 1)', png=f'fig1-{dataset}-{reading}.png', alt=f'Rows of samples ({", ".join(pictures)}), t growing from left to right.',
             caption=f'{dataset}, seed 0. t multiplies the {reading} of the innermost prior' + (', as the text says. ' if reading == 'variance' else ', as in the released code. ') + 'One latent in each row. If t did nothing for the manifold the second row would not change.'))
-    shares, sweeps = {label: prior_share(load_run(config)[0].head) for label, config, s in rows if config}, {label: temperature_sweep(config, s, progress) for label, config, s in rows if config}
+    shares, sweeps = {label: prior_share(model_of(config).head) for label, config, s in rows if config}, {label: temperature_sweep(config, s, progress) for label, config, s in rows if config}
     floor, table, judged = floor_of(configs[0]), [], {}
     runs = {label: (config, s) for label, config, s in rows}
     for label, config, s in rows:
