@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['COLOURS', 'RC', 'style', 'label_colours', 'tile', 'png', 'save_png', 'grid_figure', 'curve_figure', 'dots_figure',
-           'text_table', 'gallery']
+           'text_table', 'gallery', 'markdown_table', 'page_sections']
 
 # %% ../nbs/24_pictures.ipynb #a4353310
-import html, os, re, uuid
+import base64, html, os, re, uuid
 from contextlib import contextmanager
 from functools import cache
 from io import BytesIO
@@ -341,3 +341,27 @@ def gallery(folder, *, title, intro, sections, provenance=None):
             f'{f"<nav aria-label=Contents><ul>{links}</ul></nav>" if len(cards) > 1 else ""}</header>\n<main>\n' + '\n'.join(cards) + '\n</main>\n'
             f'<footer>{f"<h2>Where this comes from</h2><dl>{facts}</dl>" if facts else ""}</footer>\n</body>\n</html>\n')
     return _write(folder / 'index.html', page.encode())
+
+# %% ../nbs/24_pictures.ipynb #fbc58e47
+def markdown_table(header, rows):
+    "A Markdown table: header (k,), rows of k cells, any type; None is blank, number columns are right-aligned. Raises `ValueError` for a row of another length."
+    header, rows, numeric = _cells(header, rows)
+    line = lambda cells: '| ' + ' | '.join(' '.join(c.split()).replace('|', '\\|') for c in cells) + ' |'
+    return '\n'.join([line(header), '|' + '|'.join('---:' if right else '---' for right in numeric) + '|', *map(line, rows)])
+
+
+def page_sections(folder, sections, level=3):
+    """The sections that `gallery` takes, as objects that a notebook displays: heading, table, then the picture in `folder` with caption and alternative text.
+
+    level: of the headings. Raises `ValueError` as `gallery` does.
+    """
+    from IPython.display import HTML, Markdown
+    shown = []
+    for i, s in enumerate(sections, 1):
+        _section_html(Path(folder), i, s)                                                         # the same checks
+        caption = ' '.join((s.get('caption') or '').split())
+        text = f'{"#" * level} {s["title"]}\n\n' + (markdown_table(*s['table']) + '\n\n' if s.get('table') else '')
+        if not s.get('png'): shown.append(Markdown(text + caption)); continue
+        data = base64.b64encode((Path(folder)/s['png']).read_bytes()).decode()
+        shown += [Markdown(text), HTML(f'<figure><img src="data:image/png;base64,{data}" alt="{html.escape(s["alt"])}" style="max-width:100%"><figcaption>{html.escape(caption)}</figcaption></figure>')]
+    return shown
