@@ -365,6 +365,8 @@ class InceptionFeatures:
 
     `features = InceptionFeatures.load(768)`, then `features(images, bits=3)`: float32 (n, 768). `source` says which weights are inside.
     """
+    compute = 'float32'
+
     def __init__(self, network, source='random weights', batch_size=None):
         self.dims, self.source, self.batch_size = network.dims, source, batch_size or (16 if jax.default_backend() == 'cpu' else 128)
         self._graphdef, self._state = nnx.split(network)

@@ -1,0 +1,122 @@
+"Figures of samples, temperature, reconstructions and architectures: what they draw is what the models are, missing runs are said, nobody's face is shown."
+import dataclasses
+import functools
+import numpy as np
+import pytest
+import nif_lit.reconstructions as reconstructions
+import nif_lit.samples as samples
+import nif_lit.temperature as temperature
+from nif_lit.architectures import abstract_model, architecture_figure, check_walk, drawn, walk
+from nif_lit.experiments import dataset_of, experiment
+from nif_lit.models import build_model
+
+
+# ---- architectures
+MODELS = {'NF': ('NF', (12, 8, 3), dict(steps=2, channels=6, levels=2)), 'NIF': ('NIF-5', (8, 8, 1), dict(steps=3, channels=4, levels=3)),
+          'deep': ('DeepNIF-3', (4, 6, 2), dict(steps=1, channels=5, levels=1, low_steps=4, low_hidden=7)), 'vectors': ('DeepNIF-2', 5, dict(steps=2, hidden=6, low_steps=2, low_hidden=3))}
+
+
+@functools.cache
+def walked(name):
+    kind, shape, options = MODELS[name]
+    model = abstract_model(kind, shape, **options)
+    return model, walk(model)
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_a_drawing_is_its_model(name):
+    model, boxes = walked(name)
+    found, fig = check_walk(model, boxes), architecture_figure(model, boxes=boxes)
+    assert found['dimensions that leave or stay'] == np.prod(MODELS[name][1]) and found['latent'] == (model.M,)
+    assert drawn(fig) == ['data', *(b.path for b in boxes if b.path.startswith('body')), 'joined', *(b.path for b in boxes if b.path.startswith('head'))]
+    texts = ' '.join(t.get_text() for t in fig.axes[0].texts)
+    for box in boxes:
+        if box.parameters: assert f'{box.parameters:,}' in texts
+        if box.leaves: assert f'= {int(np.prod(box.leaves)):,}' in texts
+    bottom = max(patch.get_y() + patch.get_height() for patch in fig.axes[0].patches if patch.get_gid())
+    assert bottom < fig.get_size_inches()[1]                                           # nothing is drawn outside the sheet
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_a_drawing_that_is_not_its_model_is_refused(name):
+    model, boxes = walked(name)
+    for k, box in enumerate(boxes):
+        changed = [boxes[:k] + boxes[k + 1:], boxes[:k] + [box] + boxes[k:]]
+        changed += [boxes[:k] + [dataclasses.replace(box, parameters=box.parameters + 1)] + boxes[k + 1:]]
+        changed += [boxes[:k] + [dataclasses.replace(box, leaves=(*box.leaves[:-1], box.leaves[-1] + 1))] + boxes[k + 1:]] if box.leaves else []
+        changed += [boxes[:k] + [dataclasses.replace(box, inside=box.inside[1:])] + boxes[k + 1:]] if box.inside else []
+        for wrong in changed:
+            with pytest.raises(ValueError, match='the drawing has'): check_walk(model, wrong)
+    for other in MODELS:
+        if other != name:
+            with pytest.raises(ValueError): architecture_figure(model, boxes=walked(other)[1])
+
+
+# ---- figures from runs, some of them missing
+@functools.cache
+def tiny(name): return build_model(name, (8, 8, 1), steps=1, channels=8, levels=1)
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    "Every run is a tiny model of its own kind; scores are computed, not kept."
+    for module in (samples, temperature, reconstructions):
+        monkeypatch.setattr(module, 'model_of', lambda config: tiny('NF' if config.model == 'NF' else 'NIF-4'))
+        monkeypatch.setattr(module, 'cached', lambda config, name, settings, compute: dict(compute(), settings=settings))
+    return lambda *models: [experiment('digits', model) for model in models]
+
+
+def cells(sections): return [row for section in sections if section.get('table') for row in section['table'][1]]
+
+
+def test_samples_share_a_key_and_missing_runs_are_said(runs, tmp_path):
+    record, sections = samples.draw_fig9(runs('NF', 'NIF-16'), tmp_path, False)
+    assert list(record['rows']) == ['NF', 'NIF-16, s = 0', 'NIF-16, s = 1', 'NIF-16, s = 1, Σ = I', 'test images'] and record['not_run'] == [] and record['stands_for'] == 'cifar10' in sections[0]['caption']
+    model = tiny('NIF-4')
+    on, off = (samples.first_samples(model, 100, s) for s in (0.0, 1.0))
+    assert np.array_equal(on, samples.first_samples(model, 100, 0.0, 'released')) and not np.array_equal(on, off)
+    assert record['rows']['NIF-16, s = 1']['roughness']['mean'] == pytest.approx(samples.roughness(samples.first_samples(model, samples.N_MEASURED, 1.0)).mean())
+    record, sections = samples.draw_fig9(runs('NIF-16'), tmp_path, False)
+    assert record['not_run'] == ['NF'] and ('NF', 'not run', '', '', '') in cells(sections) and record['compared']['on'] is None
+    record, _ = samples.draw_fig7(runs('NF', 'NIF-8'), tmp_path, False)
+    assert record['not_run'] == ['NIF-16, s = 0', 'NIF-32, s = 0'] and (tmp_path/'fig7.png').is_file()
+
+
+def test_reconstructions_show_no_face_and_say_what_is_missing(runs, tmp_path, monkeypatch):
+    shown = {}
+    monkeypatch.setattr(reconstructions, 'grid_figure', lambda rows, bits, captions: shown.update(rows=rows, captions=captions) or samples.grid_figure(rows, bits, captions=captions))
+    digits, found = dataset_of('digits', 3, 'official'), runs('NIF-8')
+    record, sections = reconstructions.draw_fig8(found, tmp_path, False)
+    y = shown['rows']['NIF-8'].astype(float)
+    assert list(shown['rows']) == ['data', 'NIF-8'] and np.allclose(record['digits']['shown']['NIF-8'], np.sqrt(((y - digits.test[:8]) ** 2).mean((1, 2, 3))))
+    assert record['digits']['not_run'] == ['NIF-16', 'NIF-32'] and sum(row[3] == 'not run' for row in cells(sections)) == 2 and record['digits']['errors']['8']['mode']['n'] == len(digits.test)
+    monkeypatch.setattr(reconstructions, 'dataset_of', lambda name, bits, split: dataclasses.replace(digits, name=name))
+    monkeypatch.setattr(reconstructions, 'errors_of', lambda config, largest: dict.fromkeys(('mode', 'posterior_mean', 'pca', 'gain'), dict(mean=1.0, se=0.1, n=9)))
+    record, sections = reconstructions.draw_fig8([experiment('celeba', 'NIF-64', scale='laptop')], tmp_path, False)
+    assert list(shown['rows']) == ['NIF-64'] and not any(np.array_equal(image, original) for image in shown['rows']['NIF-64'] for original in digits.test)
+    assert 'Originals are omitted' in sections[0]['caption'] and record['celeba']['not_run'] == ['NIF-128', 'NIF-256', 'NIF-512']
+
+
+def test_temperature_is_read_both_ways_and_compared_at_equal_heat(runs, tmp_path, monkeypatch):
+    asked = []
+    def scores(config, *, n, t, s):
+        asked.append((config.model, t, s))
+        return dict(n=n, dims='pixels', frechet=dict(name='FD-pixels', value=1 + t), kid=dict(value=0.1 * t * (config.model == 'NF'), se=0.01), neighbours=dict(precision=0.5, recall=0.5, coverage=0.5))
+    monkeypatch.setattr(temperature, 'sample_scores', scores)
+    monkeypatch.setattr(temperature, 'floor_of', lambda config: dict(n=9, frechet=0.1, kid=0.0, se=0.01, precision=1.0, recall=1.0, coverage=1.0))
+    record, sections = temperature.draw_fig1(runs('NF', 'NIF-16'), tmp_path, False)
+    found, share = record['digits'], temperature.prior_share(tiny('NIF-4').head)
+    assert 0 < share < 1 and found['shares'] == {'NF': 1.0, 'NIF-16, s = 0': share, 'NIF-16, s = 1': share}
+    assert {t for model, t, s in asked if model == 'NF'} == {*temperature.SWEEP, round(1 + (temperature.HOT - 1) * share, 4)} and {s for model, t, s in asked if model != 'NF'} == {0.0, 1.0}
+    assert {label: j['verdict'] for label, j in found['judged'].items()} == {'NIF-16, s = 0': 'stays better', 'NIF-16, s = 1': 'stays better'} and found['judged']['NIF-16, s = 0']['equal'] is None
+    rows = temperature.rows_of(runs('NF', 'NIF-16'), 'digits')
+    a, b = temperature.temperature_rows(rows, 'variance', (4.0,)), temperature.temperature_rows(rows, 'deviation', (2.0,))
+    assert all(np.array_equal(a[label], b[label]) for label in a)
+    record, sections = temperature.draw_fig1(runs('NIF-16'), tmp_path, False)
+    assert record['digits']['not_run'] == ['NF'] and record['digits']['judged'] == {} and any(row[1:3] == ('NF', 'not run') for row in cells(sections))
+
+
+@pytest.mark.parametrize('call, message', [(lambda: samples.roughness(np.zeros((3, 1, 4, 1))), 'at least 2'), (lambda: samples.spread(np.zeros((19, 4, 4, 1))), 'at least 20'),
+                                           (lambda: reconstructions.rms(np.zeros((2, 3)), np.zeros((2, 4))), 'one shape')])
+def test_measures_refuse(call, message):
+    with pytest.raises(ValueError, match=message): call()
