@@ -217,7 +217,9 @@ class Figure:
     aliases: tuple = ()
 
 
-def trains(): return os.environ.get('NIF_LIT_TRAIN', '1') != '0'
+def trains():
+    "May a figure train what it lacks? Not with NIF_LIT_TRAIN=0."
+    return os.environ.get('NIF_LIT_TRAIN', '1') != '0'
 
 
 def make(figure, *, scale='smoke', out=None, runs=None, progress=True, seeds=None, **choice):

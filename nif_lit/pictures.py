@@ -363,5 +363,5 @@ def page_sections(folder, sections, level=3):
         text = f'{"#" * level} {s["title"]}\n\n' + (markdown_table(*s['table']) + '\n\n' if s.get('table') else '')
         if not s.get('png'): shown.append(Markdown(text + caption)); continue
         data = base64.b64encode((Path(folder)/s['png']).read_bytes()).decode()
-        shown += [Markdown(text), HTML(f'<figure><img src="data:image/png;base64,{data}" alt="{html.escape(s["alt"])}" style="max-width:100%"><figcaption>{html.escape(caption)}</figcaption></figure>')]
+        shown += [Markdown(text), HTML(f'<figure style="margin:0 0 1rem"><img src="data:image/png;base64,{data}" alt="{html.escape(s["alt"])}" style="max-width:100%"><figcaption>{html.escape(caption)}</figcaption></figure>')]
     return shown
