@@ -23,11 +23,11 @@ Folder = Annotated[Optional[Path], typer.Option('--data-folder', help='Folder wi
 Run = Annotated[Path, typer.Argument(metavar='RUN', help='A run folder, as `nif_lit train` prints it.')]
 
 
-@app.command(short_help='Make figures and tables, and a gallery.', epilog='Examples:   nif_lit reproduce    |    nif_lit reproduce table2 fig8    |    nif_lit reproduce all --scale laptop')
-def reproduce(names: Annotated[Optional[list[str]], typer.Argument(help='all, table2, fig1, fig3, fig7, fig8, fig9, samples, temperature, reconstructions.', show_default=False)] = None,
+@app.command(short_help='Make figures and tables, and a gallery.', epilog='Examples:   nif_lit reproduce    |    nif_lit reproduce table2 fig8    |    nif_lit reproduce fig6 --scale laptop --dataset celeba    |    nif_lit reproduce all --scale laptop')
+def reproduce(names: Annotated[Optional[list[str]], typer.Argument(help='all, table1, table2, fig1 to fig14.', show_default=False)] = None,
               scale: Annotated[str, typer.Option(help='smoke (digits, minutes), laptop or paper.')] = os.environ.get('NIF_SCALE', 'smoke'),
-              dataset: Annotated[Optional[str], typer.Option(help='Another data set of that scale.')] = None,
-              seeds: Annotated[Optional[int], typer.Option(min=1, help='Seeds per model.')] = None,
+              dataset: Annotated[Optional[str], typer.Option(help='Only the runs on that data set.')] = None,
+              seeds: Annotated[Optional[int], typer.Option(min=1, help='Only the first so many seeds of each model.')] = None,
               out: Annotated[Optional[Path], typer.Option(help='Where the gallery goes; default results/SCALE.')] = None, quiet: Quiet = False):
     "Make figures and tables: trains what they need (or reads it), and writes a gallery. Interrupted, the same command goes on."
     from nif_lit.reproduce import reproduce

@@ -220,14 +220,14 @@ class Figure:
 def trains(): return os.environ.get('NIF_LIT_TRAIN', '1') != '0'
 
 
-def make(figure, *, scale='smoke', out=None, runs=None, progress=True, **choice):
+def make(figure, *, scale='smoke', out=None, runs=None, progress=True, seeds=None, **choice):
     """Makes one Figure: trains what it needs (with NIF_LIT_TRAIN=0: takes what has finished), draws, writes out/<name>.json; returns (record, sections).
 
-    out: default results/<scale>. choice: fields that the runs must have, as dataset='cifar10'. Raises `ValueError` for unknown names, `RuntimeError` where no run has finished.
+    out: default results/<scale>. seeds: only the first so many; choice: fields that the runs must have, as dataset='cifar10'. Raises `ValueError` for unknown names, `RuntimeError` where no run has finished.
     """
     nearest('scale', scale, SCALES)
     out = Path(out or Path('results')/scale)
-    wanted = [c for c in figure.needs(scale) if all(getattr(c, k) == v for k, v in choice.items() if v is not None)]
+    wanted = [c for c in figure.needs(scale) if all(getattr(c, k) == v for k, v in choice.items() if v is not None) and (seeds is None or c.seed < seeds)]
     for config in wanted:
         if trains() and not finished(config, runs=runs): run(config, runs=runs, progress=progress)
     configs = [c for c in wanted if finished(c, runs=runs)]
