@@ -33,7 +33,7 @@ def spread(images):
     left_out = [of(np.delete(x, np.s_[k::10], 0)) for k in range(10)]
     return dict(value=of(x), se=math.sqrt(0.9 * sum((v - np.mean(left_out)) ** 2 for v in left_out)))
 
-# %% ../nbs/32_samples.ipynb #44f0c844
+# %% ../nbs/32_samples.ipynb #b8691208
 KEY, N_MEASURED = 3, 200
 
 
@@ -46,7 +46,9 @@ def model_of(config):
     return _loaded(config, str(runs_folder()))
 
 
-def row_label(model, s, sampler): return model if model == 'NF' else f'{model}, s = {s:g}' + (', Σ = I' if sampler == 'released' else '')
+def row_label(model, s, sampler):
+    "What a row is called: 'NF', 'NIF-128, s = 0', and with 'Σ = I' the released code's sampler."
+    return model if model == 'NF' else f'{model}, s = {s:g}' + (', Σ = I' if sampler == 'released' else '')
 
 
 def measure(config, s, sampler, n=N_MEASURED):

@@ -120,12 +120,12 @@ def judge(nf, row, equal=None):
     return dict(rise=rise, nf_rise=nf_rise, rises_less=rises_less, nearer=nearer, equal=_less(equal, at(row, HOT)) if equal else None,
                 verdict='stays better' if all(sure[0]) else 'stays worse' if all(sure[1]) else 'undecided')
 
-# %% ../nbs/33_temperature.ipynb #9ed44754
-HEADER = ('data set', 'row', 't (variance)', '√t (deviation)', 'variance of the latent, × its own at t = 1', 'Fréchet distance', 'KID (± SE)', 'precision', 'recall', 'coverage', 'n', 'seed')
+# %% ../nbs/33_temperature.ipynb #e818bcad
+HEADER = ('row', 't (√t)', 'latent variance, ×', 'Fréchet distance', 'KID (± SE)', 'precision', 'recall', 'coverage', 'n', 'seed')
 
 
-def _table_row(dataset, label, p, factor, seed):
-    return (dataset, label, f'{p["t"]:g}', f'{math.sqrt(p["t"]):.2f}', f'{factor:.2f}', f'{p["frechet"]:.4g}', f'{p["kid"]:.4g} ± {p["se"]:.2g}', f'{p["precision"]:.2f}', f'{p["recall"]:.2f}', f'{p["coverage"]:.2f}', p['n'], seed)
+def _table_row(label, p, factor, seed):
+    return (label, f'{p["t"]:.3g} ({math.sqrt(p["t"]):.2f})', f'{factor:.2f}', f'{p["frechet"]:.4g}', f'{p["kid"]:.4g} ± {p["se"]:.2g}', f'{p["precision"]:.2f}', f'{p["recall"]:.2f}', f'{p["coverage"]:.2f}', p['n'], seed)
 
 
 def _one_dataset(dataset, configs, out, progress):
@@ -139,20 +139,20 @@ def _one_dataset(dataset, configs, out, progress):
     floor, table, judged = floor_of(configs[0]), [], {}
     runs = {label: (config, s) for label, config, s in rows}
     for label, config, s in rows:
-        if config is None: table.append((dataset, label, 'not run', *[''] * (len(HEADER) - 4), '')); continue
-        table += [_table_row(dataset, label, p, variance_factor(shares[label], p['t'], s), config.seed) for p in sweeps[label]]
+        if config is None: table.append((label, 'not run', *[''] * (len(HEADER) - 2))); continue
+        table += [_table_row(label, p, variance_factor(shares[label], p['t'], s), config.seed) for p in sweeps[label]]
     nf = runs['NF'][0]
     for label, points in sweeps.items():
         if label == 'NF' or nf is None: continue
         equal = None
         if runs[label][1] > 0:
             equal = _point(nf, round(variance_factor(shares[label], HOT, runs[label][1]), 4), 1.0)
-            table.append(_table_row(dataset, f'NF, as hot as {label} at t = {HOT:g}', equal, equal['t'], nf.seed))
+            table.append(_table_row(f'NF, as hot as {label} at t = {HOT:g}', equal, equal['t'], nf.seed))
         judged[label] = judge(sweeps['NF'], points, equal)
-    table.append((dataset, 'training images', '', '', '', f'{floor["frechet"]:.4g}', f'{floor["kid"]:.4g} ± {floor["se"]:.2g}', f'{floor["precision"]:.2f}', f'{floor["recall"]:.2f}', f'{floor["coverage"]:.2f}', floor['n'], ''))
+    table.append(('training images', '', '', f'{floor["frechet"]:.4g}', f'{floor["kid"]:.4g} ± {floor["se"]:.2g}', f'{floor["precision"]:.2f}', f'{floor["recall"]:.2f}', f'{floor["coverage"]:.2f}', floor['n'], ''))
     save_png(sweep_figure(sweeps, floor), out/f'fig1-{dataset}-sweep.png')
     sections.append(dict(title=f'Distance against t: {dataset}', png=f'fig1-{dataset}-sweep.png', table=(HEADER, table), alt='Three curves against t, for the NF and the NIF on and off its manifold: Fréchet distance, KID with standard errors, precision.',
-        caption='Hot samples that stay in the data keep low distances and a high precision to the right of t = 1. If temperature did nothing the lines would be flat; if both models took it equally the lines would rise together.'))
+        caption='Hot samples that stay in the data keep low distances and a high precision to the right of t = 1. If temperature did nothing the lines would be flat; if both models took it equally the lines would rise together. The third column says by how much the total variance of the latent has grown since t = 1.'))
     record = dict(pictures=dict(key=KEY, temperatures=TEMPERATURES, readings=list(READINGS)), shares=shares, sweeps=sweeps, seeds={label: config.seed for label, config, s in rows if config},
                   images={label: config.images for label, config, s in rows if config}, floor={k: floor[k] for k in ('n', 'frechet', 'kid', 'se', 'precision', 'recall', 'coverage')},
                   judged=judged, best={label: min(points, key=lambda p: p['frechet'])['t'] for label, points in sweeps.items()}, not_run=[label for label, config, s in rows if config is None])
