@@ -167,6 +167,12 @@ class NoisyInjective(nnx.Module):
         key_prior, key_noise = (None, None) if key is None else jax.random.split(key)
         return self.layer.forward(self.prior.lift(z, key=key_prior, s=s), key=key_noise, s=s)
 
+    def initialise(self, h, *, key=None):
+        "Sets the data-dependent parameters of layer and prior (the actnorms of a deep NIF's low-dimensional flow) from one batch h (batch, N), on draws of q(z|h); without a key at its mode. [paper B.5]"
+        key_z, key_prior = (None, None) if key is None else jax.random.split(key)
+        z = self.layer.initialise(h, key=key_z)
+        if hasattr(self.prior, 'initialise'): self.prior.initialise(z, key=key_prior)
+
     def scale_noise(self, s): return NoisyInjective(self.layer.scale_noise(s), self.prior.scale_noise(s))
 
 

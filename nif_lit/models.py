@@ -121,8 +121,9 @@ class Flow(nnx.Module):
         return self.lift(self.embed(x), key=key, s=s)
 
     def initialise(self, x, *, key=None):
-        "Sets every data-dependent parameter from one batch (batch, *shape), once, before training."
-        self.body.initialise(self.check_data(x), key=key)
+        "Sets every data-dependent parameter, of the body and of a head that has some, from one batch (batch, *shape), once, before training."
+        h = self.body.initialise(self.check_data(x), key=key)
+        if hasattr(self.head, 'initialise'): self.head.initialise(h, key=None if key is None else jax.random.fold_in(key, 1))
 
     def scale_noise(self, s): return Flow(self.body.scale_noise(s), self.head.scale_noise(s), shape=self.shape)
 

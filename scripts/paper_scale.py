@@ -1,0 +1,388 @@
+"""The paper-scale runs on a machine that has an accelerator, jax and flax, but no network and no data: pack here, run there, unpack here.
+
+    python scripts/paper_scale.py pack --dataset cifar10 --weights --to paper_scale           # here: 3-bit data, bit-packed, and Inception weights
+    PYTHONPATH=. python scripts/paper_scale.py run --pack paper_scale --out OUT --seconds 540 # there; typed again, it goes on
+    python scripts/paper_scale.py unpack-results OUT --runs runs                              # here: runs as `nif_lit` knows them
+
+See scripts/README.md for sizes, limits and what comes back.
+"""
+import argparse
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+import threading
+import time
+import zlib
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+import jax
+import numpy as np
+from flax import nnx
+from nif_lit import deep, experiments, protocol
+from nif_lit.data import DATASETS, DataError, Dataset, load, verified
+from nif_lit.deep import DRAWS, SET, VARIANCES, bound_bits, deep_experiment
+from nif_lit.experiments import cached, evaluation_key, experiment, finished, load_run, provenance, run
+from nif_lit.frechet import InceptionFeatures, compare_features, find_weights
+from nif_lit.likelihood import bits_per_dim_of, paired_difference
+from nif_lit.models import build_model, draw, parse_name, released_code_sample
+from nif_lit.pictures import grid_figure, save_png
+from nif_lit.protocol import PixelFeatures, dims_at, factor_of, grid_of, reference_features, s_of, scoring_key, sweep_key
+from nif_lit.training import Diverged, plain, save_model, write_json
+
+QUEUE = [('fashion_mnist', m) for m in ('NF', 'NIF-64', 'NIF-128', 'NIF-256', 'NIF-512')] + [('cifar10', m) for m in ('NF', 'NIF-128', 'NIF-64', 'NIF-256', 'NIF-512')] \
+    + [('celeba', m) for m in ('NF', 'NIF-128', 'DeepNIF-128', 'NIF-64', 'NIF-256', 'NIF-512')]
+PARTS = ('train', 'valid', 'test')
+MB = 1_000_000
+
+
+# --- files: whole or not at all, and looked at before use
+
+def write_bytes(path, raw):
+    "Bytes to a temporary file beside it, then renamed."
+    path = Path(path); path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    try:
+        with open(temporary, 'wb') as file: file.write(raw); file.flush(); os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally: temporary.unlink(missing_ok=True)
+
+
+def write_sums(folder):
+    "SHA256SUMS of every other file under folder, in the form that sha256sum -c reads."
+    names = sorted(p.relative_to(folder).as_posix() for p in Path(folder).rglob('*') if p.is_file() and p.name != 'SHA256SUMS' and not p.name.startswith('.'))
+    write_bytes(Path(folder)/'SHA256SUMS', ''.join(f'{hashlib.sha256((Path(folder)/n).read_bytes()).hexdigest()}  {n}\n' for n in names).encode())
+
+
+def to_npz(arrays):
+    out = io.BytesIO()
+    np.savez(out, **arrays)
+    return out.getvalue()
+
+
+def from_npz(raw):
+    with np.load(io.BytesIO(raw), allow_pickle=False) as found: return {k: found[k] for k in found.files}
+
+
+# --- the data
+
+def pack_levels(levels, bits):
+    "Levels (n, H, W, C), uint8 below 2^bits -> bytes: the planes of their Gray code, eight values to a byte, deflated. Raises `ValueError` for values that are no levels."
+    levels = np.asarray(levels)
+    if levels.dtype != np.uint8 or (levels.size and levels.max() >= 2 ** bits): raise ValueError(f'expected uint8 levels of {bits} bits, got {levels.dtype} up to {levels.max()}')
+    gray = levels ^ (levels >> 1)                                                          # neighbouring levels differ in one plane
+    return zlib.compress(b''.join(np.packbits((gray >> k) & 1).tobytes() for k in range(bits)), 6)
+
+
+def unpack_levels(raw, bits, shape):
+    "What `pack_levels` packed. Raises `DataError` where the length does not fit."
+    n = int(np.prod(shape))
+    planes = np.frombuffer(zlib.decompress(raw), np.uint8)
+    if planes.size != bits * -(-n // 8): raise DataError(f'expected {bits} planes of {-(-n // 8):,} bytes, got {planes.size:,} bytes')
+    gray = sum(np.unpackbits(plane, count=n) << k for k, plane in enumerate(planes.reshape(bits, -1))).astype(np.uint8)
+    levels = gray.copy()
+    for k in range(1, bits): levels ^= gray >> k
+    return levels.reshape(shape)
+
+
+def pack(dataset, to, *, bits=3, weights=False, limit_mb=60.0, most=None, data=None):
+    """Writes data set, pack.json, perhaps the Inception weights, and SHA256SUMS under `to`; unpacks what it wrote and compares. Returns the size in bytes.
+
+    most: take that many training images, evenly spread, where all would be too many. Raises `ValueError` above limit_mb, with what would fit, and writes nothing then.
+    """
+    data, to = load(dataset, bits=bits) if data is None else data, Path(to)
+    if most is not None and most < len(data.train): data = dataclasses.replace(data, train=data.train[np.linspace(0, len(data.train) - 1, most).astype(int)], train_labels=None)
+    levels = {part: getattr(data, part) for part in PARTS}
+    packed = {part: pack_levels(x, bits) for part, x in levels.items()}
+    files = {f'{dataset}.npz': to_npz({part: np.frombuffer(raw, np.uint8) for part, raw in packed.items()} | {f'{part}_shape': np.array(x.shape) for part, x in levels.items()})}
+    if weights: files['fid/' + find_weights(768).name] = find_weights(768).read_bytes()
+    size = sum(map(len, files.values()))
+    if size > limit_mb * MB:
+        fits = int((limit_mb * MB - (size - len(packed['train']))) * len(data.train) / len(packed['train']))
+        raise ValueError(f'{dataset} takes {size / MB:.1f} MB with its {len(data.train):,} training images{" and the weights" if weights else ""}, above the limit of {limit_mb:g} MB; '
+                         + (f'--most {fits // 100 * 100} would fit' if fits >= 100 else 'nothing of it would fit') + ', or raise --limit-mb if the machine takes more')
+    shutil.rmtree(to, ignore_errors=True)
+    for name, raw in files.items(): write_bytes(to/name, raw)
+    write_json(to/'pack.json', dict(dataset=dataset, bits=bits, split=data.split, n={part: len(x) for part, x in levels.items()}, shape=list(data.shape), packed_from=provenance()))
+    write_sums(to)
+    again = unpacked(to)
+    if not all(np.array_equal(getattr(again, part), x) for part, x in levels.items()): raise DataError('what was written does not unpack to what was packed')
+    return sum(p.stat().st_size for p in to.rglob('*') if p.is_file())
+
+
+def unpacked(folder):
+    "The Dataset in a folder that `pack` wrote, checksums verified first. Raises `DataError`."
+    folder = Path(folder)
+    facts = json.loads(verified(folder/'pack.json'))
+    found = from_npz(verified(folder/f'{facts["dataset"]}.npz'))
+    parts = {part: unpack_levels(found[part].tobytes(), facts['bits'], tuple(found[f'{part}_shape'])) for part in PARTS}
+    return Dataset(facts['dataset'], facts['bits'], parts['train'], None, parts['valid'], None, parts['test'], None, 'a packed folder, checksums verified', facts['split'])
+
+
+def use_pack(folder):
+    "From here on the kit's data set is the packed one, and nothing else can be read."
+    data = unpacked(folder)
+    @lru_cache
+    def packed(name, bits, split, folder=None):
+        if (name, bits, split) != (data.name, data.bits, data.split): raise DataError(f'the pack holds {data.name} at {data.bits} bits, {data.split} split, not {name} at {bits} bits, {split} split')
+        return data
+    for module in (experiments, protocol, deep): module.dataset_of = packed
+    os.environ['NIF_LIT_DATA'] = str(folder)
+    return data
+
+
+# --- the clock
+
+class TimeUp(KeyboardInterrupt):
+    "The command's seconds are over; what was finished is kept."
+
+
+@contextmanager
+def stops_after(seconds):
+    """Gives a function that says whether so many seconds are over, or SIGTERM came. `fit` then saves and raises `Interrupted`; all else asks between two pieces of work.
+
+    Nothing is raised in the middle of a computation: what runs, a compilation say, ends first.
+    """
+    asked = threading.Event()
+    def ring(number, frame): asked.set(); signal.raise_signal(signal.SIGTERM)              # whoever listens to SIGTERM now, `fit` or the line below
+    old = {signal.SIGTERM: signal.signal(signal.SIGTERM, lambda number, frame: asked.set()), signal.SIGALRM: signal.signal(signal.SIGALRM, ring)}
+    signal.setitimer(signal.ITIMER_REAL, max(0.1, seconds))
+    try: yield asked.is_set
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in old.items(): signal.signal(number, handler)
+
+
+# --- one run: trained, scored
+
+def config_of(dataset, model, scale, changes):
+    "The Experiment of a queue's item; the deep NIF with the sizes of B.5."
+    own = model.lower().startswith('deep') and (dataset, parse_name(model)[1]) == SET[scale]
+    return dataclasses.replace(deep_experiment(scale) if own else experiment(dataset, model, scale=scale), **changes)
+
+
+def rounded(tree): return jax.tree.map(lambda v: v.astype(jax.numpy.bfloat16).astype(v.dtype), tree)
+
+
+def rounding(config, runs, most=1000):
+    "What rounding the parameters to bfloat16, as they travel, costs: bits/dim of test images after minus before, paired."
+    def compute():
+        model, result = load_run(config, runs=runs)
+        images = experiments.dataset_of(config.dataset, config.bits, config.split).test[:most]
+        nnx.update(model, rounded(nnx.state(model)))
+        after = bits_per_dim_of(model, images, key=evaluation_key(), n_samples=config.n_samples)
+        return dict(after_minus_before=paired_difference(after, result['test_bits'][:most]), after=[round(float(b), 6) for b in after])
+    return cached(config, 'rounding', dict(most=most), compute, runs=runs)
+
+
+def points_of(config):
+    "What is scored, in order: dicts of n, t, s, sampler, sweep. The table's points first, then the sweep over s, then the deep NIF's temperatures."
+    kind, sizes = parse_name(config.model)[0], protocol.SIZES[config.scale]
+    if kind == 'NF': return [dict(n=sizes['table'], t=1.0, s=1.0, sampler='trained', sweep=False)] + [dict(n=sizes['sweep'], t=t, s=1.0, sampler='trained', sweep=False) for t in VARIANCES[1:]]
+    samplers = ('trained', 'released') if kind == 'NIF' else ('trained',)
+    table = [dict(n=sizes['table'], t=1.0, s=s, sampler=sampler, sweep=False) for sampler in samplers for s in (0.0, 1.0) if not (sampler == 'released' and s == 0)]
+    sweep = [dict(n=sizes['sweep'], t=1.0, s=s_of(f, sampler), sampler=sampler, sweep=True) for sampler in samplers for f in grid_of(config)]
+    return table + sweep + [dict(n=sizes['sweep'], t=t, s=0.0, sampler='trained', sweep=False) for t in VARIANCES]
+
+
+@lru_cache(maxsize=1)
+def _features(dims, dataset, bits, split):
+    return PixelFeatures(experiments.dataset_of(dataset, bits, split).train, bits) if dims == 'pixels' else InceptionFeatures.load(dims)
+
+
+@lru_cache(maxsize=1)
+def _model(config, runs): return load_run(config, runs=runs)[0]
+
+
+def scored(config, point, runs):
+    "One point of `points_of` against the test images and a part of the training images, at the model's bits; kept beside the run. None where no weights were packed."
+    try: dims = dims_at(config.scale); features = _features(dims, config.dataset, config.bits, config.split)
+    except DataError: return None
+    def compute():
+        sampler = dict(sampler=released_code_sample) if point['sampler'] == 'released' else {}
+        images = draw(_model(config, runs), sweep_key() if point['sweep'] else scoring_key(), point['n'], t=point['t'], s=point['s'], **sampler)
+        a = features(images, bits=config.bits)
+        return {part: compare_features(a, reference_features(config, part, dims=dims, runs=runs)) for part in ('test', 'train')}
+    return cached(config, 'packed', dict(point, dims=dims, weights=features.source, factor=factor_of(point['s'], point['sampler'])), compute, runs=runs)
+
+
+def pictured(config, runs, n=10):
+    "samples.png in the run's folder: on the manifold, half off it, off it, with the levels beside it."
+    path = Path(runs)/config.name/'samples.png'
+    if path.exists(): return path
+    rows = {f'{config.model.replace("Deep", "deep ")}' + ('' if config.model == 'NF' else f', s = {s:g}'): draw(_model(config, runs), jax.random.key(3), 100, s=s)[:n] for s in ((1.0,) if config.model == 'NF' else (0.0, 0.5, 1.0))}
+    save_png(grid_figure(rows, config.bits), path)
+    return path
+
+
+def work(config, runs, say, over=lambda: False):
+    "Everything that a run is asked for, each piece kept when it is done. Raises `TimeUp` before a piece when time is over."
+    who, points, missing = f'{config.dataset} {config.model}', points_of(config), []
+    if not finished(config, runs=runs): say(f'{who}: training, {config.images:,} images')
+    pieces = [lambda: run(config, runs=runs, progress=False), lambda: pictured(config, runs), lambda: rounding(config, runs)]
+    if config.model.startswith('Deep'): pieces += [lambda K=K: bound_bits(config, K, runs=runs) for K in DRAWS]
+    pieces += [lambda point=point: missing or scored(config, point, runs) or missing.append(point) for point in points]
+    for k, piece in enumerate(pieces):
+        if over(): raise TimeUp(f'{who}: {k} of {len(pieces)} pieces done')
+        result = piece()
+        if k == 0: say(f'{who}: {result["images_seen"]:,} images, {result["test_bits_per_dim"]["mean"]:.4f} ± {result["test_bits_per_dim"]["se"]:.4f} bits/dim, {result["images_per_second"]:.0f} images/s')
+    say(f'{who}: ' + ('not scored, no weights were packed' if missing else f'{len(points)} points scored'))
+
+
+# --- what goes back
+
+def parameters(config, runs):
+    "The bytes of an .npz that holds every array of a run's model, rounded to bfloat16 and kept as its 16 bits."
+    state = plain(nnx.state(load_run(config, runs=runs)[0]))
+    return to_npz({name: np.asarray(v.astype(jax.numpy.bfloat16)).view(np.uint16) for name, v in state.items()})
+
+
+def collect(configs, runs, out, *, facts=None, file_mb=15.0, out_mb=60.0, most_files=8, say=print):
+    """Writes what has come of the runs under `out`: results.json, samples.png, SHA256SUMS, and as many parts of parameters as fit; the next call goes on with the rest.
+
+    No file is above file_mb, all together stay below out_mb, and there are at most most_files. facts: of the pack, for the record. Returns True when every run is done and sent.
+    """
+    runs, out = Path(runs), Path(out)
+    for old in out.glob('*') if out.exists() else (): old.unlink() if old.is_file() and re.fullmatch(r'results\.json|SHA256SUMS|samples\.png|.+\.npz\.\d\d', old.name) else None
+    done = [c for c in configs if finished(c, runs=runs)]
+    sent_path, rows = runs/'sent.json', {}
+    sent = json.loads(sent_path.read_text()) if sent_path.exists() else {}
+    room, files, told = (out_mb - 4) * MB, most_files - 3, {}                              # results, picture, sums
+    for c in done:
+        home = runs/c.name
+        told[c.name] = dict(experiment=dataclasses.asdict(c), result=json.loads((home/'result.json').read_text()), model=json.loads((home/'model.json').read_text()), config=json.loads((home/'config.json').read_text()),
+                            metrics=[json.loads(line) for line in (home/'metrics.jsonl').read_text().splitlines()][::10], scores={p.name: json.loads(p.read_text()) for p in sorted((home/'scores').glob('*.json'))})
+    for c in done:
+        if sent.get(c.name, {}).get('all'): told[c.name]['parameters'] = sent[c.name]; continue
+        if files < 1: continue
+        raw = parameters(c, runs)
+        size = int(file_mb * MB)
+        parts = [raw[i:i + size] for i in range(0, len(raw), size)]
+        first = sent.get(c.name, {}).get('sent', 0)
+        for k in range(first, len(parts)):
+            if files < 1 or room < len(parts[k]): break
+            write_bytes(out/f'{c.name}.npz.{k:02d}', parts[k])
+            first, files, room = k + 1, files - 1, room - len(parts[k])
+        sent[c.name] = dict(sent=first, parts=len(parts), sha256=hashlib.sha256(raw).hexdigest(), bytes=len(raw), all=first == len(parts))
+        told[c.name]['parameters'] = sent[c.name]
+    write_json(out/'results.json', dict(runs=told, waiting=[c.name for c in configs if c not in done], pack=facts, provenance=provenance()))
+    pictures = [runs/c.name/'samples.png' for c in done if (runs/c.name/'samples.png').exists()]
+    if pictures: write_bytes(out/'samples.png', stacked(pictures))
+    write_sums(out)
+    write_json(sent_path, sent)
+    left = [n for n, v in sent.items() if not v['all']] + [c.name for c in done if c.name not in sent]
+    say(f'{len(done)} of {len(configs)} runs finished; {sum(p.stat().st_size for p in out.glob("*")) / MB:.1f} MB in {len(list(out.glob("*")))} files' + (f'; parameters still to send, by the same command: {", ".join(left)}' if left else ''))
+    return not left and len(done) == len(configs)
+
+
+def stacked(paths):
+    "One PNG of several, one below the other."
+    from PIL import Image
+    pictures = [Image.open(p).convert('RGB') for p in paths]
+    sheet = Image.new('RGB', (max(p.width for p in pictures), sum(p.height for p in pictures)), 'white')
+    top = 0
+    for p in pictures: sheet.paste(p, (0, top)); top += p.height
+    raw = io.BytesIO(); sheet.save(raw, format='png')
+    return raw.getvalue()
+
+
+def run_queue(pack_folder, out, *, seconds=540.0, reserve=60.0, runs='runs', scale='paper', queue=None, changes=None, say=print, **limits):
+    "The `run` command: works through the queue's items of the packed data set until the seconds, less a reserve for saving and collecting, are over. Returns True when all is done and sent."
+    data, began = use_pack(pack_folder), time.monotonic()
+    items = [(d, m) for d, m in (queue or [q for q in QUEUE if q[0] == data.name]) if d == data.name]
+    if not items: raise ValueError(f'nothing in the queue is of {data.name}, which is what the pack holds')
+    if jax.default_backend() != 'cpu':                                                    # a second command compiles nothing again
+        jax.config.update('jax_compilation_cache_dir', str((Path(runs)/'compiled').absolute())); jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
+    os.environ['NIF_LIT_RUNS'] = str(runs)
+    configs, through = [config_of(d, m, scale, changes or {}) for d, m in items], False
+    try:
+        with stops_after(seconds - min(reserve, seconds / 2)) as over:
+            for config in configs:
+                try: work(config, runs, say, over)
+                except Diverged as why: say(f'{config.dataset} {config.model}: {why}')             # the others go on
+            through = True
+    except KeyboardInterrupt as stopped: say(f'stopped after {time.monotonic() - began:.0f} s: {stopped or "by hand"}')
+    sent = collect(configs, runs, out, facts=json.loads((Path(pack_folder)/'pack.json').read_text()), say=say, **limits)
+    return through and sent
+
+
+def unpack_results(folders, runs, say=print):
+    """The `unpack-results` command: puts runs that came back, perhaps in several folders, under `runs`, where `load_run` finds them. Returns their names.
+
+    Checksums come first. A run whose parameters are not complete is named and left out. Raises `DataError` for damage.
+    """
+    folders, runs, whole = [Path(f) for f in folders], Path(runs), []
+    told, parts = {}, {}
+    for folder in folders:                                                                # a later folder knows more
+        told |= json.loads(verified(folder/'results.json'))['runs']
+        for path in sorted(folder.glob('*.npz.[0-9][0-9]')): parts[path.name] = path
+    for name, row in told.items():
+        facts = row.get('parameters')
+        names = [f'{name}.npz.{k:02d}' for k in range(facts['parts'])] if facts else []
+        missing = [n for n in names if n not in parts]
+        if not names or missing: say(f'{name}: not complete, {"no parameters yet" if not names else f"{len(missing)} of {len(names)} parts are missing"}'); continue
+        raw = b''.join(verified(parts[n]) for n in names)
+        if hashlib.sha256(raw).hexdigest() != facts['sha256']: raise DataError(f'{name}: its parts do not make what was sent; were they of two different commands?')
+        arrays, config = from_npz(raw), dict(row['model'])
+        model = build_model(config.pop('name'), config.pop('shape'), **config)
+        state = nnx.state(model)
+        wanted = {k: v.shape for k, v in plain(state).items()}
+        if wanted != {k: v.shape for k, v in arrays.items()}: raise DataError(f'{name}: these are not the parameters of {row["model"]["name"]}')
+        values = {k: jax.numpy.asarray(v.view(jax.numpy.bfloat16)).astype(plain(state)[k].dtype) for k, v in arrays.items()}
+        nnx.update(model, jax.tree.unflatten(jax.tree.structure(state), [values[jax.tree_util.keystr(path)] for path, _ in jax.tree_util.tree_leaves_with_path(state)]))
+        home = runs/name
+        save_model(home, model)
+        write_json(home/'config.json', row['config'])
+        write_bytes(home/'metrics.jsonl', ''.join(json.dumps(line) + '\n' for line in row['metrics']).encode())
+        for file, score in row['scores'].items(): write_json(home/'scores'/Path(file).name, score)
+        write_json(home/'result.json', dict(row['result'], parameters='rounded to bfloat16 on their way back; the scores are of the unrounded ones'))
+        whole.append(name); say(f'{name}: {row["result"]["test_bits_per_dim"]["mean"]:.4f} bits/dim, {len(row["scores"])} scores')
+    return whole
+
+
+# --- the command line
+
+def _value(text):
+    try: return json.loads(text)
+    except json.JSONDecodeError: return text
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog='paper_scale.py', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest='command', required=True)
+    p = commands.add_parser('pack', help='here: write data (and weights) for the other machine')
+    p.add_argument('--dataset', required=True, choices=DATASETS); p.add_argument('--to', default='paper_scale'); p.add_argument('--bits', type=int, default=3)
+    p.add_argument('--weights', action='store_true', help='Inception weights from NIF_LIT_DATA too, for FID-768'); p.add_argument('--limit-mb', type=float, default=60.0)
+    p.add_argument('--most', type=int, help='at most so many training images, evenly spread (all of CelebA is far above the limit)')
+    r = commands.add_parser('run', help='there: train, score and collect; the same command goes on')
+    r.add_argument('--pack', default='paper_scale'); r.add_argument('--out', required=True); r.add_argument('--runs', default='runs'); r.add_argument('--scale', default='paper')
+    r.add_argument('--seconds', type=float, default=540.0, help='the whole command ends before this'); r.add_argument('--reserve', type=float, default=60.0, help='of them, for saving and collecting')
+    r.add_argument('--queue', nargs='*', metavar='DATASET:MODEL', help='default: every model of the paper for the packed data set, in the order of the issue')
+    r.add_argument('--change', nargs='*', default=[], metavar='FIELD=VALUE', help='fields of the Experiment, as compute=bfloat16 or images=100000')
+    for name, value in (('file-mb', 15.0), ('out-mb', 60.0)): r.add_argument(f'--{name}', type=float, default=value)
+    r.add_argument('--most-files', type=int, default=8); r.add_argument('--again', action='store_true', help='send all parameters again: what an earlier command sent was lost')
+    u = commands.add_parser('unpack-results', help='here: make runs of what came back')
+    u.add_argument('folders', nargs='+'); u.add_argument('--runs', default='runs')
+    a = parser.parse_args(arguments)
+    try:
+        if a.command == 'pack': print(f'{pack(a.dataset, a.to, bits=a.bits, weights=a.weights, limit_mb=a.limit_mb, most=a.most) / MB:.1f} MB in {a.to}')
+        elif a.command == 'unpack-results': unpack_results(a.folders, a.runs)
+        else:
+            if a.again: (Path(a.runs)/'sent.json').unlink(missing_ok=True)
+            queue = [tuple(item.split(':', 1)) for item in a.queue or ()]
+            if any(len(item) != 2 for item in queue): raise ValueError(f'--queue takes DATASET:MODEL, got {a.queue}')
+            done = run_queue(a.pack, a.out, seconds=a.seconds, reserve=a.reserve, runs=a.runs, scale=a.scale, queue=queue, changes=dict((k, _value(v)) for k, v in (c.split('=', 1) for c in a.change)),
+                             say=lambda text: print(f'[{time.strftime("%H:%M:%S")}] {text}', flush=True), file_mb=a.file_mb, out_mb=a.out_mb, most_files=a.most_files)
+            print('all done' if done else 'more to do: the same command goes on')
+    except (ValueError, TypeError, DataError, OSError) as error:
+        print(f'error: {error}', file=sys.stderr); return 1
+    return 0
+
+
+if __name__ == '__main__': raise SystemExit(main())

@@ -1,0 +1,105 @@
+"The way to another machine and back, on digits: packed, trained in interrupted commands, scored, sent in pieces, unpacked; nothing differs from an uninterrupted run."
+import importlib.util
+import json
+import signal
+from pathlib import Path
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+from nif_lit import experiments, training
+from nif_lit.data import DataError, load
+from nif_lit.experiments import load_run
+from nif_lit.training import plain, saved_step
+
+spec = importlib.util.spec_from_file_location('paper_scale', Path(__file__).parent.parent/'scripts'/'paper_scale.py')
+paper_scale = importlib.util.module_from_spec(spec); spec.loader.exec_module(paper_scale)
+TINY = dict(images=64 * 60, levels=1, steps=1, channels=4)
+
+
+@pytest.fixture
+def restored(monkeypatch):
+    "The kit reads its usual data again afterwards."
+    for module in (experiments, paper_scale.protocol, paper_scale.deep): monkeypatch.setattr(module, 'dataset_of', module.dataset_of)
+    for name in ('NIF_LIT_RUNS', 'NIF_LIT_DATA'): monkeypatch.setenv(name, '')
+    monkeypatch.setitem(paper_scale.protocol.SIZES, 'smoke', dict(sweep=100, table=200))      # one batch and two: one compilation
+    jax.config.update('jax_disable_most_optimizations', True)                               # half a minute of compilation less
+    yield monkeypatch
+    jax.config.update('jax_disable_most_optimizations', False)
+
+
+@pytest.mark.parametrize('bits, shape', [(3, (5, 3, 7, 1)), (1, (1, 1, 1, 1)), (8, (3, 4, 4, 3)), (5, (0, 2, 2, 1))])
+def test_every_level_comes_back(bits, shape):
+    levels = np.random.default_rng(bits).integers(0, 2 ** bits, shape, dtype=np.uint8)
+    raw = paper_scale.pack_levels(levels, bits)
+    assert np.array_equal(paper_scale.unpack_levels(raw, bits, shape), levels)
+    with pytest.raises(DataError): paper_scale.unpack_levels(raw, bits, (shape[0] + 9, *shape[1:]))
+    with pytest.raises(ValueError): paper_scale.pack_levels(levels + np.uint8(2 ** bits - 1) if bits < 8 and levels.any() else levels.astype(int), bits)
+
+
+def test_a_pack_is_small_whole_and_checked(tmp_path):
+    data = load('digits')
+    size, n = paper_scale.pack('digits', tmp_path/'pack'), sum(len(getattr(data, part)) for part in paper_scale.PARTS)
+    assert size < 0.8 * n * 64 * 3 / 8 + 4000                                                # below 3 bits per pixel, headers aside
+    assert all(np.array_equal(getattr(paper_scale.unpacked(tmp_path/'pack'), part), getattr(data, part)) for part in paper_scale.PARTS)
+    with pytest.raises(ValueError, match='--most'): paper_scale.pack('digits', tmp_path/'none', limit_mb=0.02)
+    assert not (tmp_path/'none').exists() and paper_scale.pack('digits', tmp_path/'less', limit_mb=0.02, most=300) < 20_000
+    for name in ('digits.npz', 'pack.json'):
+        whole = (tmp_path/'pack'/name).read_bytes()
+        (tmp_path/'pack'/name).write_bytes(whole[:-9] + bytes(9))
+        with pytest.raises(DataError, match='altered'): paper_scale.unpacked(tmp_path/'pack')
+        (tmp_path/'pack'/name).write_bytes(whole)
+
+
+def test_interrupted_commands_end_where_one_command_does(tmp_path, restored):
+    pack, names = tmp_path/'pack', [('digits', 'NIF-4')]
+    paper_scale.pack('digits', pack)
+    def command(place, out, **limits): return paper_scale.run_queue(pack, tmp_path/out, runs=tmp_path/place, scale='smoke', queue=names, changes=TINY, say=said.append, reserve=0, **limits)
+    said, name = [], paper_scale.config_of(*names[0], 'smoke', TINY).name
+    assert command('whole', 'out') and not [text for text in said if 'stopped' in text]
+
+    save, score = training.save_state, paper_scale.draw
+    def save_and_stop(folder, step, tree): save(folder, step, tree); step or signal.raise_signal(signal.SIGTERM)
+    def draw_and_stop(model, key, n, **how):
+        if 't' in how and n == paper_scale.protocol.SIZES['smoke']['sweep']: signal.raise_signal(signal.SIGTERM)
+        return score(model, key, n, **how)
+    restored.setattr(training, 'save_state', save_and_stop)
+    assert not command('parts', 'out1') and 0 < saved_step(tmp_path/'parts'/name/'checkpoints') < 60 and 'stopped' in said[-2]
+    restored.setattr(training, 'save_state', save)
+    restored.setattr(paper_scale, 'draw', draw_and_stop)
+    limits = dict(file_mb=0.003, most_files=4)                                                # one piece of parameters in each command
+    assert not command('parts', 'out2', **limits) and len(list((tmp_path/'parts'/name/'scores').glob('packed-*'))) == 4
+    restored.setattr(paper_scale, 'draw', score)
+    outs = ['out2']
+    while not command('parts', f'out{len(outs) + 2}', **limits): outs.append(f'out{len(outs) + 2}'); assert len(outs) < 20
+    outs.append(f'out{len(outs) + 2}')
+
+    read = lambda out: json.loads((tmp_path/out/'results.json').read_text())['runs'][name]
+    whole, parts = read('out'), read(outs[-1])
+    assert whole['result']['test_bits'] == parts['result']['test_bits'] and len(whole['scores']) == len(parts['scores']) == 18
+    timeless = lambda scores: {k: {**v, 'seconds': 0} for k, v in scores.items()}
+    assert timeless(whole['scores']) == timeless(parts['scores'])
+    pieces = sorted(p for out in outs for p in (tmp_path/out).glob('*.npz.*'))
+    assert len(pieces) > 2 and all(len(list((tmp_path/out).iterdir())) <= 4 for out in outs) and max(p.stat().st_size for p in pieces) <= 3_000
+    assert b''.join(p.read_bytes() for p in sorted(pieces, key=lambda p: p.name)) == (tmp_path/'out'/f'{name}.npz.00').read_bytes()
+
+    restored.setenv('NIF_LIT_RUNS', '')
+    assert paper_scale.unpack_results([tmp_path/out for out in outs[:-1]], tmp_path/'home', say=said.append) == [] and 'missing' in said[-1]
+    assert paper_scale.unpack_results([tmp_path/out for out in outs], tmp_path/'home', say=said.append) == [name]
+    config = paper_scale.config_of(*names[0], 'smoke', TINY)
+    (back, result), (sent, _) = load_run(config, runs=tmp_path/'home'), load_run(config, runs=tmp_path/'whole')
+    assert result['test_bits'] == whole['result']['test_bits']
+    for key, value in plain(nnx.state(sent)).items(): np.testing.assert_allclose(plain(nnx.state(back))[key], value, rtol=2 ** -8)
+    rounding = next(v for k, v in whole['scores'].items() if k.startswith('rounding'))
+    np.testing.assert_allclose(rounding['after'], paper_scale.bits_per_dim_of(back, load('digits').test, key=experiments.evaluation_key()), atol=1e-5)
+
+    broken = pieces[0].read_bytes()
+    pieces[0].write_bytes(broken[:100] + b'?' + broken[101:])
+    with pytest.raises(DataError, match='altered'): paper_scale.unpack_results([tmp_path/out for out in outs], tmp_path/'home2')
+
+
+def test_the_queue_is_the_issues():
+    sets = list(dict.fromkeys(d for d, _ in paper_scale.QUEUE))
+    assert sets == ['fashion_mnist', 'cifar10', 'celeba'] and [m for d, m in paper_scale.QUEUE if d == 'celeba'][:3] == ['NF', 'NIF-128', 'DeepNIF-128'] and len(paper_scale.QUEUE) == 16
+    for d, m in paper_scale.QUEUE: paper_scale.points_of(paper_scale.config_of(d, m, 'paper', {}))
+    assert paper_scale.config_of('celeba', 'DeepNIF-128', 'paper', {}) == paper_scale.deep_experiment('paper')
