@@ -86,10 +86,10 @@ def test_variants_are_what_they_say_and_nothing_else_changes():
     plain, odd = build(), build(variant='scalar-biases+one-actnorm')
     assert 'variant' not in plain.config and odd.config['variant'] and 'variant' not in experiment('digits', 'NF').name and experiment('digits', 'NF').name == 'smoke-digits-NF-seed0-8f0516ef3d'
     assert {name for name, shape in shapes(plain).items() if shapes(odd)[name] != shape} == {name for name in shapes(plain) if re.search(r"'b[123]'", name)}
-    for model in (plain, odd): model.initialise(x, key=key)
-    started = lambda model: [np.asarray(v[...]) for path, v in nnx.to_flat_state(nnx.state(model)) if path[-1] == 'shift']
-    assert all((v[0] != 0).any() and (v[1:] == 0).all() for v in started(odd)) and all((v != 0).any(1).all() for v in started(plain))
-    for a, b in zip(started(plain), started(odd)): np.testing.assert_allclose(a[0], b[0], rtol=1e-4, atol=1e-5)
+    odd.initialise(x, key=key)
+    for name in ('shift', 'log_scale'):
+        v, = (np.asarray(v[...]) for path, v in nnx.to_flat_state(nnx.state(odd)) if path[-1] == name)
+        assert (v[0] != 0).all() and (v[1:] == 0).all()
     with pytest.raises(ValueError, match='one-actnorm'): build(variant='one-actnrm')
     with pytest.raises(ValueError, match='unknown variant'): FlowSteps(4, 6, 2, variant='biases')
 
