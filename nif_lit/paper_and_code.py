@@ -8,7 +8,7 @@ __all__ = ['CANDIDATES', 'BASE', 'TRIED_SMALL', 'BUDGET', 'PLACES', 'OPEN_QUESTI
            'trained_runs', 'columns', 'judged', 'bits_for', 'answer', 'draw_question', 'displayed', 'range_effect',
            'embedding_gap', 'unequal', 'needs', 'draw_differences']
 
-# %% ../nbs/42_paper_and_code.ipynb #60380074
+# %% ../nbs/42_paper_and_code.ipynb #0cc88f9b
 import json
 import math
 from functools import partial
@@ -18,12 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from .experiments import DATASETS_AT, Figure, cached, dataset_of, experiment, finished, load_run, published, runs_folder
-from .frechet import InceptionFeatures, frechet_distance
+from .frechet import frechet_distance
 from .layer import Chain
 from .likelihood import mean_and_se, paired_difference
 from .models import bare, draw as draw_samples, flatten_chain
 from .pictures import curve_figure, dots_figure, grid_figure, save_png
-from .protocol import SIZES, PixelFeatures, check_features, difference, reference_features, sample_scores
+from .protocol import SIZES, _extractor as extractor, check_features, difference, reference_features, sample_scores
 from .verdicts import accept
 
 # %% ../nbs/42_paper_and_code.ipynb #80313225
@@ -82,7 +82,7 @@ def late_slope(lines, blocks=10):
     residual = y - slope * x - intercept
     return dict(per_doubling=float(slope), se=float(math.sqrt((residual ** 2).sum() / (len(x) - 2) / ((x - x.mean()) ** 2).sum())), from_images=late[0]['images'], to_images=late[-1]['images'])
 
-# %% ../nbs/42_paper_and_code.ipynb #2693786d
+# %% ../nbs/42_paper_and_code.ipynb #d408bcdc
 def _result(config, runs=None): return json.loads((Path(runs or runs_folder())/config.name/'result.json').read_text())
 
 
@@ -94,7 +94,9 @@ def noiseless(config, n=None):
     return {place: np.array(bits) for place, bits in cached(config, 'noiseless', dict(places=PLACES, n=n), compute).items() if place in PLACES}
 
 
-def trained_runs(scale): return [experiment(d, 'NF', scale=scale) for d in DATASETS_AT[scale]]
+def trained_runs(scale):
+    "The NF of each data set of a scale, at its full budget."
+    return [experiment(d, 'NF', scale=scale) for d in DATASETS_AT[scale]]
 
 
 def columns(configs, rule, n=2_000):
@@ -197,23 +199,18 @@ DIFFERENCES = {
 }
 ELSEWHERE = {'constant': '[43](43_errata.ipynb): (M/2) log 2π', 'images': '[23](23_frechet.ipynb): the path alone', 'levels': '[11](11_glow.ipynb)', 'best_s': '[34](34_off_the_manifold.ipynb)', 'umap': '[36](36_embeddings.ipynb)', 'deep': '[37](37_deep_nif.ipynb)'}
 
-# %% ../nbs/42_paper_and_code.ipynb #f8eb4e0c
+# %% ../nbs/42_paper_and_code.ipynb #f028b784
 def displayed(levels, bits, lam=0.0):
     "Levels at their bins' centres, as bytes 0 to 255: with lam > 0 as the released code shows them, its logit's range not undone."
     u = (np.asarray(levels, np.float64) + 0.5) / 2 ** bits
     return np.round(255 * (lam + (1 - 2 * lam) * u)).astype(np.uint8)
 
 
-def _features(config):
-    dims = check_features(None, config.scale)
-    return PixelFeatures(dataset_of(config.dataset, config.bits, config.split).train, config.bits) if dims == 'pixels' else InceptionFeatures.load(dims)
-
-
 def range_effect(config, n):
     "What not undoing the range of λ does to n test images: RMS change in displayed levels (of 255), and their distance to training images, undone and not. Kept beside the run."
     lam = published()['released_code']['lambda']
     def compute():
-        x, f = dataset_of(config.dataset, config.bits, config.split).test[:n], _features(config)
+        x, f = dataset_of(config.dataset, config.bits, config.split).test[:n], extractor(config, check_features(None, config.scale))
         a, b, reference = displayed(x, config.bits), displayed(x, config.bits, lam), reference_features(config, 'train')
         found = {name: frechet_distance(f(v, bits=8), reference) for name, v in (('undone', a), ('not_undone', b))}
         return dict(rms=float(np.sqrt(np.mean((a.astype(float) - b) ** 2))), by_formula=float(255 * lam * np.sqrt(np.mean((1 - 2 * (x.astype(float) + 0.5) / 2 ** config.bits) ** 2))),

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COMPARISONS', 'SCALES_JUDGED', 'STATISTICS', 'NAMES', 'PLACE', 'HEADER', 'accept', 'judge', 'records_of', 'dig',
-           'plain_score', 'change', 'scores_at', 'printed_for', 'verdicts', 'sources', 'table']
+           'changed', 'against_nf', 'printed_for', 'verdicts', 'sources', 'table']
 
 # %% ../nbs/41_published_and_ours.ipynb #fa3377bf
 import json
@@ -47,7 +47,7 @@ def judge(rule, found, printed=None, z=2.0):
     size = abs(x) if kind == 'equal' else abs(x - printed) if kind == 'gap' else abs(x / printed - 1)
     return 'reproduced' if size <= a else 'near' if size <= b else 'not reproduced'
 
-# %% ../nbs/41_published_and_ours.ipynb #56ad2e5f
+# %% ../nbs/41_published_and_ours.ipynb #495dcb14
 SCALES_JUDGED = ('paper', 'laptop')          # digits, the smoke scale, are not in the paper
 
 
@@ -69,23 +69,19 @@ def dig(record, *path):
     return record
 
 
-def plain_score(score):
-    "A score of samples as dict(frechet, kid, se, name, n), from `sample_scores` or its flat form; None for None."
-    if not isinstance(score, dict) or 'frechet' not in score: return None
-    f, k = score['frechet'], score.get('kid')
-    nested = isinstance(f, dict)
-    return dict(frechet=f['value'] if nested else f, name=f['name'] if nested else score.get('name', 'FD'), kid=k['value'] if isinstance(k, dict) else k,
-                se=k['se'] if isinstance(k, dict) else score.get('kid_se', score.get('se')), n=score.get('n'))
+def changed(ratio, kid, se, text=''):
+    "A relative change of a Fréchet distance as a finding: significant where the difference of KID has its sign and exceeds 2 standard errors."
+    return dict(value=ratio, significant=bool(abs(kid) > 2 * se and kid * ratio > 0), kid=kid, se=se, text=text + f'KID × 1000 {1e3 * kid:+.2f} ± {1e3 * se:.2f}')
 
 
-def change(a, b):
-    "Relative change of the Fréchet distance from score b to score a, and whether KID says the same with 2 standard errors: dict(value, significant, ...), or None."
-    if a is None or b is None: return None
-    d, se = a['kid'] - b['kid'], math.hypot(a['se'], b['se'])
-    value = a['frechet'] / b['frechet'] - 1
-    return dict(value=value, significant=bool(abs(d) > 2 * se and d * value > 0), text=f"{a['name']} {a['frechet']:.2f} for {b['frechet']:.2f}; KID {d:+.4f} ± {se:.4f}", n=a['n'], kid=d, se=se)
+def against_nf(records, dataset, model, sampler, where):
+    "The change from NF to a NIF in Table 1's record, at where = '0', 'best' or '1' (s), or None."
+    cell = dig(records, 'table1', dataset, 'rows', model)
+    versus, score, nf = dig(cell, 'against', sampler, where), dig(cell, 'scores', sampler, where), dig(records, 'table1', dataset, 'rows', 'NF', 'scores', 'trained', '1')
+    if not versus: return None
+    return changed(versus['ratio'], versus['kid'], versus['se'], f"{records['table1'][dataset]['name']} {score['frechet']:.2f} for {nf['frechet']:.2f}; ") | dict(note=f"n = {records['table1'][dataset]['n']:,}, {versus['seeds']} seed{'s' * (versus['seeds'] > 1)}")
 
-# %% ../nbs/41_published_and_ours.ipynb #e1bf689b
+# %% ../nbs/41_published_and_ours.ipynb #245b9b2b
 def _table2_number(row, records):
     r = dig(records, 'table2', *row[1:3])
     return r and dict(value=r['mean'], text=f"{r['mean']:.3f}" + (f" ± {r['sd']:.3f}" if r['sd'] is not None else f" (SE over images {r['se_images']:.3f})") + f", n = {len(r['seeds'])}", note=f"{r['images_seen'][0]:,} images")
@@ -99,56 +95,53 @@ def _table2_claim(row, records):
     return dict(value=pair['mean'], se=se, text=f"{pair['mean']:+.4f} ± {se:.4f}, n = {pair['seeds']}", note='' if pair['seeds'] > 1 or not borrowed else "one seed; the error is the seeds' deviation where several were run")
 
 
-def scores_at(records, dataset, model, sampler, place):
-    "The score of a model of Table 1 at `place`: 'chosen', 'zero' or 'one' (s); an NF has one score."
-    cell = dig(records, 'table1', dataset, model)
-    if cell is None: return None
-    if model == 'NF': return plain_score(cell.get('score', cell))
-    return plain_score(dig(cell, 'zero') or dig(cell, 'trained', 'zero')) if place == 'zero' else plain_score(dig(cell, sampler, place))
-
-
-def _cell(row, records, sampler, place): return change(scores_at(records, row[1], row[2], sampler, place), scores_at(records, row[1], 'NF', sampler, place))
+def _cell(row, records, sampler, where): return against_nf(records, row[1], row[2], sampler, where)
 
 
 def _table1_number(row, records):
-    score = scores_at(records, row[1], row[2], 'trained', 'chosen')
+    found = dig(records, 'table1', row[1])
+    score = dig(found, 'rows', row[2], 'scores', 'trained', '1' if row[2] == 'NF' else 'best')
     if score is None: return None
-    if score['name'] != 'FID': return dict(value=None, text=f"{score['name']} {score['frechet']:.2f}", note=f"{score['name']} is another number than a FID; nothing is compared")
-    return dict(value=score['frechet'], text=f"{score['frechet']:.2f}", note=f"n = {score['n']:,}")
+    if found['name'] != 'FID': return dict(value=None, text=f"{found['name']} {score['frechet']:.2f}", note='another number than a FID; nothing is compared')
+    return dict(value=score['frechet'], text=f"{score['frechet']:.2f}", note=f"n = {found['n']:,}")
 
 
-def _models(records, dataset): return [m for m in dig(records, 'table1', dataset) or {} if m.startswith('NIF')]
+def _models(records, dataset): return [m for m in dig(records, 'table1', dataset, 'rows') or {} if m.startswith('NIF')]
 
 
 def _mean_change(pairs):
     "The mean of several changes, significant if their KID differences, summed, are."
     pairs = [p for p in pairs if p]
     if not pairs: return None
-    value, d, se = sum(p['value'] for p in pairs) / len(pairs), sum(p['kid'] for p in pairs), math.sqrt(sum(p['se'] ** 2 for p in pairs))
-    return dict(value=value, significant=bool(abs(d) > 2 * se and d * value > 0), text=f'{value:+.1%}, mean of {len(pairs)} M; KID {d / len(pairs):+.4f} ± {se / len(pairs):.4f}')
+    k = len(pairs)
+    ratio = sum(p['value'] for p in pairs) / k
+    return changed(ratio, sum(p['kid'] for p in pairs) / k, math.sqrt(sum(p['se'] ** 2 for p in pairs)) / k, f'{ratio:+.1%}, mean of {k} M; ')
 
 
 def _best_s(row, records):
     _, _, dataset, sampler = row
-    pairs, chosen = [], []
+    pairs, told = [], []
     for m in _models(records, dataset):
-        s = dig(records, 'table1', dataset, m, sampler, 's')
-        if s is None: continue
-        chosen.append(f'{s:.2g}')
-        zero, best = scores_at(records, dataset, m, sampler, 'zero'), scores_at(records, dataset, m, sampler, 'chosen')
-        pairs.append(change(best, zero) if s > 0 else dict(value=0.0, kid=0.0, se=0.0))
+        cell = records['table1'][dataset]['rows'][m]
+        best, zero = dig(cell, 'scores', sampler, 'best'), dig(cell, 'scores', sampler, '0')
+        if best is None or zero is None: continue
+        told.append(f"{m} {sum(best['factors']) / len(best['factors']):.2f}")
+        pairs.append(changed(best['frechet'] / zero['frechet'] - 1, best['kid'] - zero['kid'], math.hypot(best['se'], zero['se'])) if max(best['factors']) > 0 else changed(0.0, 0.0, 0.0))
     found = _mean_change(pairs)
-    return found and dict(found, note='chosen s: ' + ', '.join(chosen))
+    return found and dict(found, note='chosen factor on the deviation: ' + ', '.join(told))
 
 
-def _reverts(row, records): return _mean_change([change(scores_at(records, row[2], m, row[3], 'one'), scores_at(records, row[2], 'NF', '', '')) for m in _models(records, row[2])])
+def _reverts(row, records): return _mean_change([against_nf(records, row[2], m, row[3], '1') for m in _models(records, row[2])])
 
 
-def _poor(row, records): return _mean_change([change(scores_at(records, row[2], 'NF', '', ''), scores_at(records, row[2], m, 'trained', 'zero')) for m in _models(records, row[2])])
+def _poor(row, records):
+    "The NF over the NIF at s = 0: the change from NIF to NF, hence the inverse ratio."
+    pairs = [against_nf(records, row[2], m, 'trained', '0') for m in _models(records, row[2])]
+    return _mean_change([p and changed(1 / (1 + p['value']) - 1, -p['kid'], p['se']) for p in pairs])
 
 
 def _separates(row, records):
-    gains = [dig(records, 'embeddings', row[2], 'gains', probe) for probe in ('knn', 'linear')]
+    gains = [dig(records, 'fig2', row[2], 'gains', probe) for probe in ('knn', 'linear')]
     if None in gains: return None
     worst = min(gains, key=lambda g: g['difference'])
     return dict(value=worst['difference'], se=worst['se'], text='; '.join(f"{p} {g['difference']:+.3f} ± {g['se']:.3f}" for p, g in zip(('k-NN', 'linear'), gains)))
@@ -182,11 +175,11 @@ def _reconstruction(row, records):
     return dict(value=steps[-1]['mean'] / steps[0]['mean'] - 1, significant=falls, text=' → '.join(f"{e['mean']:.3f}" for e in steps) + ' levels', note=f"M = {', '.join(sorted(errors, key=int))}")
 
 
-STATISTICS = dict(table2_number=_table2_number, table2_claim=_table2_claim, table1_number=_table1_number, table1_better=lambda row, r: _cell(row, r, 'trained', 'chosen'),
-                  table1_better_released=lambda row, r: _cell(row, r, 'released', 'chosen'), table1_match=lambda row, r: _cell(row, r, row[3], 'chosen'), best_s=_best_s, reverts=_reverts,
+STATISTICS = dict(table2_number=_table2_number, table2_claim=_table2_claim, table1_number=_table1_number, table1_better=lambda row, r: _cell(row, r, 'trained', 'best'),
+                  table1_better_released=lambda row, r: _cell(row, r, 'released', 'best'), table1_match=lambda row, r: _cell(row, r, row[3], 'best'), best_s=_best_s, reverts=_reverts,
                   off_manifold_poor=_poor, separates=_separates, temperature=_temperature, deep=_deep, reconstruction=_reconstruction)
 
-# %% ../nbs/41_published_and_ours.ipynb #a873dac1
+# %% ../nbs/41_published_and_ours.ipynb #47f04411
 def printed_for(name, row):
     "The published side of a row, (number or None, text)."
     tables = published()
@@ -202,7 +195,7 @@ def _shared(name, row, done, records):
     cells = [i for i in done if i.startswith('table1.') and i.split('.')[1] in ('fashion_mnist', 'celeba')]
     if name == 'likelihood_unharmed': verdicts = [done[i] for i in done if i.startswith('table2.') and i.endswith('.claim')]
     elif name == 'chosen_s_better': verdicts = [done[i] for i in cells if i.endswith('.' + row[2])]
-    else: verdicts = [judge(accept()['table1_better'], _cell(i.split('.'), records, 'trained', 'zero')) for i in cells if i.endswith('.trained')]
+    else: verdicts = [judge(accept()['table1_better'], _cell(i.split('.'), records, 'trained', '0')) for i in cells if i.endswith('.trained')]
     counts = {word: verdicts.count(word) for word in ('reproduced', 'near', 'not reproduced', 'not run')}
     if counts['not run'] == len(verdicts): return None
     return dict(value=counts['reproduced'] / (len(verdicts) - counts['not run']), verdicts=verdicts, text=', '.join(f'{k} {word}' for word, k in counts.items() if k))

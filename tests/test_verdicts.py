@@ -38,17 +38,17 @@ def test_every_cell_and_question_has_one_rule():
     assert all(rule['reason'] and rule['change'] and rule['statistic'] for rule in accept().values())
 
 
-def score(frechet, kid): return dict(frechet=dict(value=frechet, name='FID-768'), kid=dict(value=kid, se=0.001), n=10_000)
-
-
 def planted(better):
     "Records of the pages in which the NIF wins everywhere, or loses everywhere."
-    f = 0.5 if better else 2.0
-    cell = {s: dict(s=0.3 if better else 0.0, chosen=score(10 * f, 0.05 * f), zero=score(15 * f, 0.08 * f), one=score(20, 0.1)) for s in ('trained', 'released')}
+    ratio = dict(zip(('0', 'best', '1'), (-0.25, -0.5, 0.0) if better else (2.0, 1.0, 0.0)))
+    score = lambda r, factor=0.0: dict(frechet=20 * (1 + r), kid=0.1 * (1 + r), se=0.001, factors=[factor])
+    cell = dict(scores={s: {w: score(r, 0.6 if better and w == 'best' else 0.0) for w, r in ratio.items()} for s in ('trained', 'released')},
+                against={s: {w: dict(ratio=r, kid=0.1 * r, se=0.002, seeds=1) for w, r in ratio.items()} for s in ('trained', 'released')})
+    table1 = dict(n=2000, name='FID-768', rows={m: dict(scores={'trained': {'1': score(0)}}, against={}) if m == 'NF' else cell for m in PAPER_MODELS})
     row = lambda d, m: dict(mean=published()['table2'][d][m] + (0.01 if better else 0.3), sd=None, se_images=0.001, seeds=[0], images_seen=[1000], paired=None if m == 'NF' else dict(mean=0.01 if better else -0.05, se=0.001, sd_seeds=None, seeds=1))
     sweep = lambda grow: [dict(t=t, frechet=10 + grow * (t - 1)) for t in (1.0, 2.0, 8.0)]
     gain = dict(difference=0.1 if better else -0.1, se=0.005)
-    return dict(table2={d: {m: row(d, m) for m in PAPER_MODELS} for d in SETS}, table1={d: {m: score(20, 0.1) if m == 'NF' else cell for m in PAPER_MODELS} for d in SETS},
+    return dict(table2={d: {m: row(d, m) for m in PAPER_MODELS} for d in SETS}, table1={d: table1 for d in SETS},
                 fig1={d: {'sweeps': {'NF': sweep(5), 'NIF-128, s = 0': sweep(1 if better else 9)}} for d in ('fashion_mnist', 'celeba')},
                 fig8={d: {'errors': {str(M): dict(mode=dict(mean=1 - k / 10 if better else 1.0 + k / 10, se=0.001)) for k, M in enumerate((64, 128, 256, 512))}} for d in SETS},
                 deep={'celeba': {'compared': {'NIF-128': {t: dict(recall=gain, coverage=gain) for t in ('1', '2', '4')}}}})
@@ -66,6 +66,7 @@ def test_a_verdict_follows_its_record(tmp_path, better):
               'question.temperature.celeba', 'question.deep.t4', 'question.reconstruction.cifar10'): assert found[i]['verdict'] == word, found[i]
     assert found['table1.cifar10.NF']['verdict'] == 'not run' and 'another number' in found['table1.cifar10.NF']['note']
     assert found['question.reverts.cifar10.trained']['verdict'] == 'reproduced' and found['question.separates.cifar10']['verdict'] == 'not run'
+    assert found['question.poor_at_zero.cifar10']['verdict'] == ('not reproduced' if better else 'reproduced')
     assert found['question.manifold']['verdict'] == ('reproduced' if better else 'not reproduced')
     assert all(len(r) == 7 for r in table(found.values()))
 
