@@ -58,7 +58,7 @@ def test_outputs_are_committed_and_without_errors(name):
     assert (ROOT/'nbs'/name).stat().st_size < 2_000_000
 
 
-TRAINING = [name for name in NOTEBOOKS if name[:2] in ('25', '26', '28', '30', '32', '33', '35', '37')]               # they share runs: one worker, one after the other
+TRAINING = [name for name in NOTEBOOKS if name[:2] in ('25', '26', '28', '30', '31', '32', '33', '34', '35', '36', '37', '39', '42')]     # they share runs: one worker, one after the other
 
 
 @pytest.mark.parametrize('name', [pytest.param(name, marks=pytest.mark.xdist_group('runs')) if name in TRAINING else name for name in NOTEBOOKS])

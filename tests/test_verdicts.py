@@ -1,0 +1,103 @@
+"The paper's numbers are those that it prints, every row has a rule, a verdict follows its record, and the released code's habits change no other model."
+import json
+import re
+import tomllib
+from pathlib import Path
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+from nif_lit.experiments import PAPER_MODELS, experiment, published
+from nif_lit.glow import FlowSteps
+from nif_lit.models import build_model
+from nif_lit.paper_and_code import CANDIDATES, bits_at, candidates
+from nif_lit.verdicts import accept, judge, table, verdicts
+
+SETS = ('fashion_mnist', 'cifar10', 'celeba')
+TABLES = {'table1': ('42.77 78.58 63.07', '23.97 80.15 30.96', '23.23 79.38 34.46', '24.84 78.44 33.95', '25.34 77.47 35.96'),                     # row by row, as printed
+          'table2': ('1.518 1.072 0.852', '1.506 1.069 0.839', '1.506 1.071 0.835', '1.515 1.073 0.830', '1.523 1.070 0.838')}
+
+
+def test_published_holds_both_tables_and_nothing_of_ours():
+    text = (Path(__file__).parent.parent/'nif_lit'/'published.toml').read_text()
+    assert published() == tomllib.loads(text)
+    for name, lines in TABLES.items():
+        for model, line in zip(PAPER_MODELS, lines): assert [published()[name][d][model] for d in SETS] == list(map(float, line.split())), (name, model)
+        assert {d for d, v in published()[name].items() if isinstance(v, dict)} == set(SETS) and all(set(published()[name][d]) == set(PAPER_MODELS) for d in SETS)
+    printed = {float(v) for lines in TABLES.values() for v in ' '.join(lines).split()}
+    others = {float(v) for v in re.findall(r'(?<![\w.-])\d+\.\d{2,}', text)} - printed
+    assert others == {0.05, 0.86}                                              # lambda and a best s, of the released code
+
+
+def test_every_cell_and_question_has_one_rule():
+    ids = [i for rule in accept().values() for i in rule['rows']]
+    cells = {f'{t}.{d}.{m}' for t in TABLES for d in SETS for m in PAPER_MODELS}
+    claims = {f'table2.{d}.{m}.claim' for d in SETS for m in PAPER_MODELS[1:]} | {f'table1.{d}.{m}.{s}' for d in SETS for m in PAPER_MODELS[1:] for s in ('trained', 'released')}
+    assert len(ids) == len(set(ids)) and cells | claims == {i for i in ids if not i.startswith('question')}
+    assert {i.split('.')[1] for i in ids if i.startswith('question')} >= {'likelihood', 'better', 'manifold', 'best_s', 'reverts', 'separates', 'temperature', 'deep'}
+    assert all(rule['reason'] and rule['change'] and rule['statistic'] for rule in accept().values())
+
+
+def planted(better):
+    "Records of the pages in which the NIF wins everywhere, or loses everywhere."
+    ratio = dict(zip(('0', 'best', '1'), (-0.25, -0.5, 0.0) if better else (2.0, 1.0, 0.0)))
+    score = lambda r, factor=0.0: dict(frechet=20 * (1 + r), kid=0.1 * (1 + r), se=0.001, factors=[factor])
+    cell = dict(scores={s: {w: score(r, 0.6 if better and w == 'best' else 0.0) for w, r in ratio.items()} for s in ('trained', 'released')},
+                against={s: {w: dict(ratio=r, kid=0.1 * r, se=0.002, seeds=1) for w, r in ratio.items()} for s in ('trained', 'released')})
+    table1 = dict(n=2000, name='FID-768', rows={m: dict(scores={'trained': {'1': score(0)}}, against={}) if m == 'NF' else cell for m in PAPER_MODELS})
+    row = lambda d, m: dict(mean=published()['table2'][d][m] + (0.01 if better else 0.3), sd=None, se_images=0.001, seeds=[0], images_seen=[1000], paired=None if m == 'NF' else dict(mean=0.01 if better else -0.05, se=0.001, sd_seeds=None, seeds=1))
+    sweep = lambda grow: [dict(t=t, frechet=10 + grow * (t - 1)) for t in (1.0, 2.0, 8.0)]
+    gain = dict(difference=0.1 if better else -0.1, se=0.005)
+    return dict(table2={d: {m: row(d, m) for m in PAPER_MODELS} for d in SETS}, table1={d: table1 for d in SETS},
+                fig1={d: {'sweeps': {'NF': sweep(5), 'NIF-128, s = 0': sweep(1 if better else 9)}} for d in ('fashion_mnist', 'celeba')},
+                fig8={d: {'errors': {str(M): dict(mode=dict(mean=1 - k / 10 if better else 1.0 + k / 10, se=0.001)) for k, M in enumerate((64, 128, 256, 512))}} for d in SETS},
+                deep={'celeba': {'compared': {'NIF-128': {t: dict(recall=gain, coverage=gain) for t in ('1', '2', '4')}}}})
+
+
+@pytest.mark.parametrize('better', [True, False])
+def test_a_verdict_follows_its_record(tmp_path, better):
+    assert {r['verdict'] for r in verdicts(tmp_path/'nothing')} == {'not run'}
+    for name, result in planted(better).items():
+        (tmp_path/'laptop').mkdir(exist_ok=True)
+        (tmp_path/'laptop'/f'{name}.json').write_text(json.dumps(dict(result=result)))
+    found = {r['id']: r for r in verdicts(tmp_path)}
+    word = 'reproduced' if better else 'not reproduced'
+    for i in ('table2.cifar10.NF', 'table2.celeba.NIF-64.claim', 'table1.fashion_mnist.NIF-64.trained', 'table1.celeba.NIF-512.released', 'question.likelihood', 'question.better.released', 'question.best_s.celeba.trained',
+              'question.temperature.celeba', 'question.deep.t4', 'question.reconstruction.cifar10'): assert found[i]['verdict'] == word, found[i]
+    assert found['table1.cifar10.NF']['verdict'] == 'not run' and 'another number' in found['table1.cifar10.NF']['note']
+    assert found['question.reverts.cifar10.trained']['verdict'] == 'reproduced' and found['question.separates.cifar10']['verdict'] == 'not run'
+    assert found['question.poor_at_zero.cifar10']['verdict'] == ('not reproduced' if better else 'reproduced')
+    assert found['question.manifold']['verdict'] == ('reproduced' if better else 'not reproduced')
+    assert all(len(r) == 7 for r in table(found.values()))
+
+
+def test_rules_hold_at_their_edges():
+    rules = accept()
+    claim, better = rules['table2_claim'], rules['table1_better']
+    assert [judge(claim, dict(value=v, se=0.002)) for v in (0.0, -0.005, -0.012, -0.02)] == ['reproduced', 'reproduced', 'near', 'not reproduced']
+    assert [judge(better, dict(value=v, significant=s)) for v, s in ((-0.3, True), (-0.3, False), (-0.1, True), (0.1, True))] == ['reproduced', 'not reproduced', 'near', 'not reproduced']
+    assert judge(rules['table1_match'], dict(value=-0.3)) == 'not reproduced'                 # winning by far is no match
+    with pytest.raises(ValueError, match='finite'): judge(claim, dict(value=float('nan'), se=1.0))
+
+
+def test_variants_are_what_they_say_and_nothing_else_changes():
+    x, key = np.random.default_rng(0).integers(0, 8, (60, 4, 4, 1)), jax.random.key(0)
+    build = lambda **options: build_model('NF', (4, 4, 1), steps=3, channels=6, levels=1, **options)
+    shapes = lambda model: {jax.tree_util.keystr(path): v.shape for path, v in jax.tree_util.tree_leaves_with_path(nnx.state(model))}
+    plain, odd = build(), build(variant='scalar-biases+one-actnorm')
+    assert 'variant' not in plain.config and odd.config['variant'] and 'variant' not in experiment('digits', 'NF').name and experiment('digits', 'NF').name == 'smoke-digits-NF-seed0-8f0516ef3d'
+    assert {name for name, shape in shapes(plain).items() if shapes(odd)[name] != shape} == {name for name in shapes(plain) if re.search(r"'b[123]'", name)}
+    odd.initialise(x, key=key)
+    for name in ('shift', 'log_scale'):
+        v, = (np.asarray(v[...]) for path, v in nnx.to_flat_state(nnx.state(odd)) if path[-1] == name)
+        assert (v[0] != 0).all() and (v[1:] == 0).all()
+    with pytest.raises(ValueError, match='one-actnorm'): build(variant='one-actnrm')
+    with pytest.raises(ValueError, match='unknown variant'): FlowSteps(4, 6, 2, variant='biases')
+
+
+def test_candidates_differ_from_the_base_in_what_they_say():
+    runs = candidates('laptop')
+    assert set(runs) == set(CANDIDATES) and len({c.name for c in runs.values()}) == len(runs) and {c.images for c in runs.values()} == {216_000} and {c.model for c in runs.values()} == {'NF'}
+    model, x = build_model('NF', (4, 4, 1), steps=1, channels=4, levels=1), np.random.default_rng(1).integers(0, 8, (6, 4, 4, 1))
+    assert not np.allclose(bits_at(model, x, 0.0), bits_at(model, x, 0.5))
+    with pytest.raises(ValueError, match=r'\[0, 1\)'): bits_at(model, x, 1.0)
