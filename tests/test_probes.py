@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import binomtest
 from nif_lit import probes as p
 from nif_lit.data import load
+from nif_lit.heads import KINDS
 from nif_lit.models import NF, NIF
 from nif_lit.probes import Features, compare_probes, first, hits, knn_accuracy, latents_of, linear_probe, pca_features, picture_accuracy, pixel_features, random_projection, representations, subset
 
@@ -108,8 +109,8 @@ def test_representations_of_a_model():
     assert {name: f.dims for name, f in found.items()} == {'pixels': 64, 'PCA-4': 4, 'random-4': 4, 'pseudo_inverse': 4, 'posterior_mean': 4}
     for f in found.values(): np.testing.assert_array_equal(f.test_labels, data.test_labels)
     np.testing.assert_array_equal(found['pixels'].valid, data.valid.reshape(20, 64))
-    whole, parts = latents_of(model, data.train, kinds=p.KINDS), latents_of(model, np.concatenate([data.valid, data.train[::-1]] * 3), kinds=p.KINDS)
-    for kind in p.KINDS:
+    whole, parts = latents_of(model, data.train, kinds=KINDS), latents_of(model, np.concatenate([data.valid, data.train[::-1]] * 3), kinds=KINDS)
+    for kind in KINDS:
         np.testing.assert_allclose(whole[kind][::-1], parts[kind][140:], rtol=1e-4, atol=1e-4)           # in another batch, at another place
         np.testing.assert_array_equal(whole[kind], found[kind].train)
     assert np.abs(whole['pseudo_inverse'] - whole['posterior_mean']).max() > 1e-3
