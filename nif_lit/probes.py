@@ -103,21 +103,23 @@ def knn_accuracy(features, *, ks=KS, scales=('raw', 'standardised')):
     return _scored('k-NN', features, vote(nearest_labels(f.train, f.train_labels, f.test, k)) == f.test_labels, accuracy, k=k, scale=scale)
 
 # %% ../nbs/27_probes.ipynb #3f3222ff
-CS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+CS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 
-def linear_probe(features, *, Cs=CS, max_iter=1_000):
+def linear_probe(features, *, Cs=CS, tol=1e-3, max_iter=1_000):
     """Accuracy of logistic regression on the test part; the inverse penalty C is chosen on the validation part. The same dict as `knn_accuracy`, with C and iterations for k and scale.
 
+    The path starts at the heaviest penalty and ends where the validation accuracy has fallen by a standard error from its best. tol: of the gradient's largest entry.
     Warns (scikit-learn's ConvergenceWarning) where max_iter was not enough. Raises `ValueError` where the training part holds fewer than two classes.
     """
     from sklearn.linear_model import LogisticRegression
     if len(np.unique(features.train_labels)) < 2: raise ValueError(f'{features.name}: a linear probe needs two classes or more in the training part, got {np.unique(features.train_labels)}')
-    f, model, best = features.standardised(), LogisticRegression(max_iter=max_iter, warm_start=True), None
+    f, model, best = features.standardised(), LogisticRegression(max_iter=max_iter, tol=tol, warm_start=True), None
     for C in sorted(Cs):
         model.set_params(C=C).fit(f.train, f.train_labels)
         accuracy = model.score(f.valid, f.valid_labels)
         if best is None or accuracy > best[0]: best = accuracy, C, copy.deepcopy(model)
+        if accuracy < best[0] - math.sqrt(best[0] * (1 - best[0]) / len(f.valid)): break
     accuracy, C, model = best
     return _scored('linear', features, model.predict(f.test) == f.test_labels, accuracy, C=C, iterations=int(np.max(model.n_iter_)))
 
