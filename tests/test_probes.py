@@ -1,0 +1,144 @@
+"Probes on held-out images: against plain loops and scikit-learn, blind to what they must not see, and at chance where there is nothing."
+import math
+from dataclasses import replace
+from functools import partial
+import jax
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+from nif_lit import probes as p
+from nif_lit.data import load
+from nif_lit.heads import KINDS
+from nif_lit.models import NF, NIF
+from nif_lit.probes import Features, compare_probes, first, hits, knn_accuracy, latents_of, linear_probe, pca_features, picture_accuracy, pixel_features, random_projection, representations, subset
+
+
+def blobs(n=(120, 40, 90), d=5, classes=3, seed=0, gap=1.2):
+    rng = np.random.default_rng(seed)
+    centres = gap * rng.normal(size=(classes, d))
+    parts = []
+    for k in n:
+        y = rng.integers(0, classes, k)
+        parts += [centres[y] + rng.normal(size=(k, d)) * np.arange(1, d + 1), y]
+    return Features('blobs', *parts)
+
+
+def plain_knn(f, k):
+    distances = ((f.test[:, None].astype(float) - f.train[None]) ** 2).sum(-1)
+    guesses = []
+    for row in distances:
+        votes = np.bincount(f.train_labels[np.argsort(row, kind='stable')[:k]], minlength=10)
+        guesses.append(int(np.flatnonzero(votes == votes.max())[0]))
+    return np.array(guesses)
+
+
+@pytest.mark.parametrize('k', [1, 4, 7])
+def test_neighbours_are_those_of_a_plain_loop(k):
+    f = blobs()
+    for scale, rows in (('raw', f), ('standardised', f.map(lambda x: (x - f.train.mean(0)) / f.train.std(0)))):
+        found = knn_accuracy(f, ks=(k,), scales=(scale,))
+        np.testing.assert_array_equal(hits(found), plain_knn(rows, k) == f.test_labels)
+        assert found['accuracy'] == hits(found).mean() and found['se'] == pytest.approx(math.sqrt(found['accuracy'] * (1 - found['accuracy']) / 90))
+        assert (found['k'], found['scale'], found['dims'], found['n_train'], found['n_valid'], found['n_test']) == (k, scale, 5, 120, 40, 90)
+
+
+@pytest.mark.parametrize('probe, chosen', [(knn_accuracy, ('k', 'scale', 'valid_accuracy')), (partial(linear_probe, Cs=(1e-3, 1.0)), ('C', 'valid_accuracy'))])
+def test_settings_come_from_the_validation_part_alone(probe, chosen):
+    f = blobs()
+    seen = probe(f)
+    other = probe(replace(f, test=f.test[:20] * 7, test_labels=(f.test_labels[:20] + 1) % 3))        # another test part changes no choice
+    assert all(seen[key] == other[key] for key in chosen)
+    relabelled = probe(replace(f, test_labels=(f.test_labels + 1) % 3))
+    assert not (hits(seen) & hits(relabelled)).any()
+    choices = {tuple(probe(replace(f, valid_labels=np.random.default_rng(seed).permutation(f.valid_labels)))[key] for key in chosen) for seed in range(2)} | {tuple(seen[key] for key in chosen)}
+    assert len(choices) > 1
+
+
+def test_linear_probe_standardises_on_the_training_part():
+    f = blobs()
+    scale, shift = np.array([1e-3, 1, 40, 7, 1e4]), np.array([5, -80, 0, 1, 3])
+    moved = f.map(lambda x: x.astype(float) * scale + shift)
+    assert (hits(linear_probe(moved)) == hits(linear_probe(f))).mean() > 0.98
+    rows = f.standardised()
+    np.testing.assert_allclose([rows.train.mean(0), rows.train.std(0)], [np.zeros(5), np.ones(5)], atol=1e-5)
+    assert np.abs(rows.test.mean(0)).max() > 0.01                                                  # and not on its own
+    constant = f.map(lambda x: np.concatenate([x, np.full((len(x), 1), 3.7)], 1)).standardised()
+    np.testing.assert_allclose(constant.train[:, -1], 0, atol=1e-6)
+
+
+def test_noise_is_chance():
+    f = blobs((400, 100, 600), classes=4).noise(dims=6, seed=3)
+    for probe in (knn_accuracy, linear_probe): assert abs(probe(f)['accuracy'] - 0.25) < 4 * math.sqrt(0.25 * 0.75 / 600) + 0.02
+
+
+def test_comparison_is_mcnemars():
+    rng = np.random.default_rng(0)
+    for agree in (0.5, 0.9, 1.0):
+        a = rng.integers(0, 2, 300)
+        b = np.where(rng.random(300) < agree, a, 1 - a)
+        first, second = (dict(correct=''.join(map(str, v))) for v in (a, b))
+        found, back = compare_probes(first, second), compare_probes(second, first)
+        only = int(((a == 1) & (b == 0)).sum()), int(((a == 0) & (b == 1)).sum())
+        assert (found['only_a'], found['only_b']) == only and found['p'] == pytest.approx(binomtest(only[0], sum(only)).pvalue if sum(only) else 1.0)
+        assert found['difference'] == pytest.approx((a - b).mean()) and back['difference'] == -found['difference'] and back['p'] == found['p']
+        assert found['se'] == pytest.approx((a - b).std(ddof=1) / math.sqrt(300))
+    with pytest.raises(ValueError, match='same images, got 3 and 2'): compare_probes(dict(correct='101'), dict(correct='11'))
+
+
+def test_pca_and_projections_see_the_training_part_only():
+    f = blobs(d=6)
+    found = pca_features(f, 4)
+    V = np.linalg.svd(f.train - f.train.mean(0))[2][:4]
+    np.testing.assert_allclose(np.abs(found.test), np.abs((f.test - f.train.mean(0)) @ V.T), rtol=1e-3, atol=1e-3)
+    other = pca_features(replace(f, test=-3 * f.test, valid=f.valid + 1), 4)
+    np.testing.assert_array_equal(found.train, other.train)
+    np.testing.assert_allclose(first(found, 2).valid, pca_features(f, 2).valid, rtol=1e-4, atol=1e-4)
+    R = random_projection(f, 3, seed=1)
+    A = np.linalg.lstsq(f.train, R.train, rcond=None)[0]
+    np.testing.assert_allclose(f.test @ A, R.test, rtol=1e-3, atol=1e-3)
+    with pytest.raises(ValueError, match='between 1 and 6, got 7'): pca_features(f, 7)
+
+
+def test_representations_of_a_model():
+    data = subset(load('digits', bits=3), n_train=40, n_valid=20, n_test=30)
+    assert (len(data.train), len(data.valid), len(data.test)) == (40, 20, 30) and data.test_labels.shape == (30,)
+    whole = load('digits', bits=3)
+    assert all((row == whole.test).all((1, 2, 3)).any() for row in data.test[:5])
+    model = NIF(data.shape, 4, bits=3, levels=1, steps=1, channels=4)
+    found = representations(model, data)
+    assert {name: f.dims for name, f in found.items()} == {'pixels': 64, 'PCA-4': 4, 'random-4': 4, 'pseudo_inverse': 4, 'posterior_mean': 4}
+    for f in found.values(): np.testing.assert_array_equal(f.test_labels, data.test_labels)
+    np.testing.assert_array_equal(found['pixels'].valid, data.valid.reshape(20, 64))
+    whole, parts = latents_of(model, data.train, kinds=KINDS), latents_of(model, np.concatenate([data.valid, data.train[::-1]] * 3), kinds=KINDS)
+    for kind in KINDS:
+        np.testing.assert_allclose(whole[kind][::-1], parts[kind][140:], rtol=1e-4, atol=1e-4)           # in another batch, at another place
+        np.testing.assert_array_equal(whole[kind], found[kind].train)
+    assert np.abs(whole['pseudo_inverse'] - whole['posterior_mean']).max() > 1e-3
+    nf = p.latent_features(NF(3, steps=1, hidden=4), replace(data, train=np.ones((2, 3), np.float32), train_labels=np.arange(2), valid=np.ones((2, 3), np.float32), valid_labels=np.arange(2), test=np.ones((1, 3), np.float32), test_labels=np.arange(1)))
+    assert {k: f.dims for k, f in nf.items()} == {'latent': 3}
+
+
+def test_pictures_are_judged_by_others_alone():
+    points = np.array([[0, 0], [0, 1], [5, 5], [5, 6], [0, 0.4]])
+    labels = np.array([0, 1, 1, 0, 1])
+    assert picture_accuracy(points, labels, k=1) == dict(accuracy=pytest.approx(0.0 + 1 / 5 * 1), se=pytest.approx(math.sqrt(0.2 * 0.8 / 5)), n=5, k=1)          # a point never votes for itself
+    known = np.array([True, True, True, False, False])
+    assert picture_accuracy(points, labels, known=known, k=1)['accuracy'] == 0.0 and picture_accuracy(points, np.array([0, 1, 1, 1, 0]), known=known, k=1)['accuracy'] == 1.0
+    figure = p.scatter_figure({'a': (points, labels)}, ('x', 'y'), columns=1)
+    assert len(figure.axes) == 1
+    for bad in (dict(panels={}, classes='xy'), dict(panels={'a': (points, labels[:2])}, classes='xy'), dict(panels={'a': (points, labels)}, classes=range(11))):
+        with pytest.raises(ValueError): p.scatter_figure(**bad)
+
+
+@pytest.mark.parametrize('changes, message', [(dict(test_labels=None), 'needs labels'), (dict(test=np.ones((90, 4))), r'shape \(n, 5\)'), (dict(test_labels=np.arange(3)), 'expected 90 test labels'),
+                                              (dict(valid=np.full((40, 5), np.nan)), '200 values of the valid part'), (dict(train=np.ones(5)), 'shape')])
+def test_features_that_do_not_fit(changes, message):
+    with pytest.raises(ValueError, match=message): replace(blobs(), **changes)
+
+
+def test_what_does_not_fit_a_probe():
+    f = blobs()
+    with pytest.raises(ValueError, match='between 1 and the 120 rows, got 500'): knn_accuracy(f, ks=(1, 500))
+    with pytest.raises(ValueError, match="got \\['log'\\]"): knn_accuracy(f, scales=('log',))
+    with pytest.raises(ValueError, match='two classes'): linear_probe(replace(f, train_labels=np.zeros(120, int)))
+    with pytest.raises(ValueError, match='celeba has no labels'): subset(replace(load('digits', bits=3), name='celeba', train_labels=None))
