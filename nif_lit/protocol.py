@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['PARTS', 'MOST_TRAIN', 'SAMPLERS', 'MEANINGS', 'GRID', 'COARSE', 'SIZES', 'PixelFeatures', 'dims_at', 'check_features',
            'reference_features', 'check_sampler', 's_of', 'factor_of', 'scoring_key', 'sweep_key', 'scored',
-           'sample_scores', 'difference', 'choose', 'grid_of', 'sweep', 'best_s']
+           'sample_scores', 'difference', 'choose', 'grid_of', 'sweep', 'swept', 'best_s']
 
-# %% ../nbs/26_protocol.ipynb #c20046e0
+# %% ../nbs/26_protocol.ipynb #45fc7ebb
 import math
 import os
 import tempfile
@@ -22,7 +22,7 @@ from .frechet import InceptionFeatures, check_dims, find_weights, frechet_distan
 from .models import draw, parse_name, released_code_sample
 from .training import config_hash, first_does
 
-# %% ../nbs/26_protocol.ipynb #73bd42b7
+# %% ../nbs/26_protocol.ipynb #59963c4f
 class PixelFeatures:
     """Images -> their first `dims` principal components, float64 (n, dims). The components are those of training images, uint8 levels (n, H, W, C).
 
@@ -64,7 +64,7 @@ def check_features(dims, scale):
         print(f'no weights for {dims} features here ({error}); at smoke scale FD-pixels stands in for FID-{dims}')
         return dims_at('smoke')
 
-# %% ../nbs/26_protocol.ipynb #25627673
+# %% ../nbs/26_protocol.ipynb #15280bb9
 PARTS = ('test', 'originals', 'train')
 MOST_TRAIN = 10_000
 
@@ -123,7 +123,7 @@ def reference_features(config, part='test', *, dims=None, runs=None, progress=Fa
         if jax.process_index() == 0: _keep(path, found)
     return found
 
-# %% ../nbs/26_protocol.ipynb #cbc0141d
+# %% ../nbs/26_protocol.ipynb #2b723970
 SAMPLERS = ('trained', 'released')
 MEANINGS = {'trained': 'factor on the variance of the learned noise, N(0, s Sigma)', 'released': 'factor on the deviation of unit noise, N(0, s^2 I), as in the released code'}
 
@@ -144,7 +144,7 @@ def factor_of(s, sampler):
     "The factor on the noise's deviation that s means to `sampler`."
     return math.sqrt(s) if sampler == 'trained' else float(s)
 
-# %% ../nbs/26_protocol.ipynb #f0bbf00b
+# %% ../nbs/26_protocol.ipynb #7d07058c
 def scoring_key():
     "The key of every score of samples that is reported."
     return jax.random.key(26_26)
@@ -206,7 +206,7 @@ def sample_scores(config, *, n, t=1.0, s=1.0, sampler='trained', dims=None, refe
                 sampler=sampler, s_is=MEANINGS[sampler], dims=settings['dims'], weights=found['weights'], compute=found['compute'], bits=config.bits, seed=config.seed,
                 seconds=found['seconds'], provenance=found['provenance'], **({'originals': found['originals']} if reference == 'test' else {}))
 
-# %% ../nbs/26_protocol.ipynb #362345fe
+# %% ../nbs/26_protocol.ipynb #66dc7282
 GRID = tuple(round(1.2 * i / 14, 4) for i in range(15))
 COARSE = tuple(GRID[i] for i in (0, 4, 7, 10, 14))
 SIZES = {'smoke': dict(sweep=200, table=300), 'laptop': dict(sweep=2_000, table=10_000), 'paper': dict(sweep=2_000, table=10_000)}
@@ -240,6 +240,12 @@ def sweep(config, grid=None, sampler='trained', n=None, *, dims=None, reference=
     "`sample_scores` at each factor on the noise's deviation in `grid` (default `grid_of(config)`), n samples each (default by scale), all from one key. A list of dicts."
     n = n or SIZES[config.scale]['sweep']
     return [sample_scores(config, n=n, s=s_of(f, sampler), sampler=sampler, dims=dims, reference=reference, key=sweep_key(), runs=runs, progress=progress) for f in _factors(grid or grid_of(config))]
+
+
+def swept(config, grid=None, sampler='trained', n=None, *, dims=None, runs=None):
+    "Has `sweep` been called with these arguments before?"
+    n = n or SIZES[config.scale]['sweep']
+    return all(scored(config, n=n, s=s_of(f, sampler), sampler=sampler, dims=dims, key=sweep_key(), runs=runs) for f in _factors(grid or grid_of(config)))
 
 
 def best_s(config, grid=None, sampler='trained', n=None, *, n_test=None, dims=None, runs=None, progress=False):
