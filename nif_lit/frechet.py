@@ -6,8 +6,8 @@
 __all__ = ['BLOCKS', 'FEATURES_AFTER', 'DIMS', 'POOLS', 'STORAGES', 'TENSORS', 'NAMES', 'OFFICIAL', 'OFFICIAL_SHA256', 'PARTIAL',
            'as_rgb', 'resize_matrix', 'network_input', 'check_dims', 'average_pool', 'max_pool', 'max_pool_halving',
            'Conv', 'Block', 'Inception', 'read_pickle', 'read_checkpoint', 'fold_batch_norm', 'read_weights',
-           'find_weights', 'fill', 'InceptionFeatures', 'gaussian_frechet', 'frechet_distance', 'kid',
-           'neighbour_scores', 'compare_features', 'score']
+           'find_weights', 'fill', 'check_features_compute', 'InTorch', 'InceptionFeatures', 'gaussian_frechet',
+           'frechet_distance', 'kid', 'neighbour_scores', 'compare_features', 'score']
 
 # %% ../nbs/23_frechet.ipynb #91972681
 import hashlib
@@ -18,6 +18,7 @@ import pickletools
 import zipfile
 from dataclasses import dataclass
 from functools import cache, partial, reduce
+from importlib.util import find_spec
 from pathlib import Path
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,7 @@ from flax import nnx
 from jax import lax
 from .data import DataError, to_uint8, verified
 from .layer import documented
+from .models import fastest_compute
 
 # %% ../nbs/23_frechet.ipynb #665d254a
 def as_rgb(images, bits, path='plain', quality=75):
@@ -353,6 +355,50 @@ def fill(network, weights):
             setattr(conv, part, nnx.Param(jnp.asarray(weights[name], jnp.float32)))
     return network
 
+# %% ../nbs/23_frechet.ipynb #2381d5e0
+def check_features_compute(compute):
+    "'float32' or 'bfloat16'; 'auto' becomes the faster one here. Raises `ValueError` for another name, or where bfloat16 is asked for without PyTorch."
+    if compute not in ('auto', 'float32', 'bfloat16'): raise ValueError(f"compute must be 'auto', 'float32' or 'bfloat16', got {compute!r}")
+    torch = find_spec('torch') is not None
+    if compute == 'bfloat16' and not torch: raise ValueError("compute='bfloat16' needs PyTorch, which is not installed; use 'auto' or 'float32'")
+    return compute if compute != 'auto' else 'bfloat16' if torch and fastest_compute() == 'bfloat16' else 'float32'
+
+
+class InTorch:
+    "An `Inception` with its weights, run by PyTorch in bfloat16 on the CPU: bytes (n, H, W, 3) -> float32 (n, dims)."
+    def __init__(self, network):
+        import torch
+        self.torch, self.network, self._weights = torch, network, {}
+        for _, conv in nnx.iter_modules(network):
+            if not isinstance(conv, Conv): continue
+            W = torch.from_numpy(np.array(conv.weight[...])).permute(3, 2, 0, 1).to(torch.bfloat16, memory_format=torch.channels_last)
+            self._weights[id(conv)] = W, torch.from_numpy(np.array(conv.bias[...])).bfloat16(), conv.stride, 0 if conv.padding == 'VALID' else (W.shape[2] // 2, W.shape[3] // 2)
+
+    def _conv(self, conv, x): return self.torch.nn.functional.conv2d(x, *self._weights[id(conv)]).relu_()
+
+    def _pool(self, kind, x):
+        F = self.torch.nn.functional
+        return F.avg_pool2d(x, 3, 1, 1, count_include_pad=False) if kind == 'avg' else F.max_pool2d(x, 3, *((1, 1) if kind == 'max' else (2, 0)))
+
+    def _block(self, block, x):
+        def run(branch):
+            y = [x]
+            for step in branch: y = [self._pool(step, y[0])] if step in POOLS else [self._conv(getattr(block, name), y[0]) for name, *_ in step]
+            return y
+        return self.torch.cat([y for branch in block.branches for y in run(branch)], 1)
+
+    def __call__(self, rgb):
+        torch, net = self.torch, self.network
+        with torch.inference_mode():
+            Rh, Rw = (torch.from_numpy(resize_matrix(n)) for n in rgb.shape[1:3])
+            x = Rh @ (torch.from_numpy(np.array(rgb)).permute(0, 3, 1, 2) * (2 / 255) - 1) @ Rw.T
+            x = x.to(torch.bfloat16, memory_format=torch.channels_last)
+            for conv in (net.Conv2d_1a_3x3, net.Conv2d_2a_3x3, net.Conv2d_2b_3x3): x = self._conv(conv, x)
+            x = self._pool('max/2', x)
+            if net.dims > 64: x = self._pool('max/2', self._conv(net.Conv2d_4a_3x3, self._conv(net.Conv2d_3b_1x1, x)))
+            for name in net.blocks: x = self._block(getattr(net, name), x)
+            return x.float().mean((2, 3)).numpy()
+
 # %% ../nbs/23_frechet.ipynb #eed2093b
 @partial(jax.jit, static_argnames='graphdef')
 def _features(graphdef, state, rgb):
@@ -364,18 +410,19 @@ class InceptionFeatures:
     """Images -> features of Inception-v3, in batches of one shape, compiled once per image size.
 
     `features = InceptionFeatures.load(768)`, then `features(images, bits=3)`: float32 (n, 768). `source` says which weights are inside.
+    compute: 'float32', 'bfloat16' (by PyTorch, where it is installed) or 'auto', the faster of the two here. Raises `ValueError` for another.
     """
-    compute = 'float32'
-
-    def __init__(self, network, source='random weights', batch_size=None):
+    def __init__(self, network, source='random weights', batch_size=None, compute='float32'):
         self.dims, self.source, self.batch_size = network.dims, source, batch_size or (16 if jax.default_backend() == 'cpu' else 128)
+        self.compute = check_features_compute(compute)
         self._graphdef, self._state = nnx.split(network)
+        self._run = InTorch(network) if self.compute == 'bfloat16' else partial(_features, self._graphdef, self._state)
 
     @classmethod
-    def load(cls, dims=768, folder=None, batch_size=None):
+    def load(cls, dims=768, folder=None, batch_size=None, compute='float32'):
         "With the weights that `find_weights` finds. Raises `ValueError` for other dims, `DataError` for files that are missing or wrong."
         path = find_weights(dims, folder)
-        return cls(fill(nnx.eval_shape(lambda: Inception(dims)), read_weights(path)), 'official' if path.name == OFFICIAL else 'partial, float16', batch_size)
+        return cls(fill(nnx.eval_shape(lambda: Inception(dims)), read_weights(path)), 'official' if path.name == OFFICIAL else 'partial, float16', batch_size, compute)
 
     def __call__(self, images, *, bits, path='plain', progress=False):
         "Levels (n, H, W, 1 or 3), uint8 -> float32 (n, dims). path: see `as_rgb`. Raises `ValueError` for what are no images of `bits` bits."
@@ -385,7 +432,7 @@ class InceptionFeatures:
         for i in tqdm(range(0, len(images), self.batch_size), desc=f'Inception-{self.dims}', unit='batch', disable=not progress):
             rgb = as_rgb(images[i:i + self.batch_size], bits, path)
             full = np.concatenate([rgb, np.repeat(rgb[-1:], self.batch_size - len(rgb), 0)]) if i else rgb
-            out.append(np.asarray(_features(self._graphdef, self._state, full))[:len(rgb)])
+            out.append(np.asarray(self._run(full))[:len(rgb)])
         return np.concatenate(out)
 
 # %% ../nbs/23_frechet.ipynb #7db6608d

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['PARTS', 'MOST_TRAIN', 'SAMPLERS', 'MEANINGS', 'GRID', 'COARSE', 'SIZES', 'PixelFeatures', 'dims_at', 'check_features',
            'reference_features', 'check_sampler', 's_of', 'factor_of', 'scoring_key', 'sweep_key', 'scored',
-           'sample_scores', 'difference', 'choose', 'grid_of', 'sweep', 'best_s']
+           'sample_scores', 'difference', 'choose', 'grid_of', 'sweep', 'swept', 'best_s']
 
-# %% ../nbs/26_protocol.ipynb #df60a655
+# %% ../nbs/26_protocol.ipynb #45fc7ebb
 import math
 import os
 import tempfile
@@ -22,7 +22,7 @@ from .frechet import InceptionFeatures, check_dims, find_weights, frechet_distan
 from .models import draw, parse_name, released_code_sample
 from .training import config_hash, first_does
 
-# %% ../nbs/26_protocol.ipynb #7e51d09d
+# %% ../nbs/26_protocol.ipynb #59963c4f
 class PixelFeatures:
     """Images -> their first `dims` principal components, float64 (n, dims). The components are those of training images, uint8 levels (n, H, W, C).
 
@@ -53,25 +53,24 @@ def dims_at(scale):
 
 
 def check_features(dims, scale):
-    """dims, or `dims_at(scale)` for None. At smoke scale, where weights are missing, 'pixels', and says so.
+    """dims, or `dims_at(scale)` for None. At smoke scale, where weights are missing, 'pixels', and says so. Raises `ValueError` for unknown dims.
 
-    Raises `ValueError` for unknown dims, `DataError` that says what to fetch where weights are missing at another scale.
+    At other scales missing weights are found out when features are computed, by a `DataError` that says what to fetch: kept scores are read without them.
     """
     dims = dims_at(scale) if dims is None else dims
-    if dims == 'pixels': return dims
+    if dims == 'pixels' or scale != 'smoke': return dims if dims == 'pixels' else check_dims(dims)
     try: find_weights(check_dims(dims)); return dims
     except DataError as error:
-        if scale != 'smoke': raise
         print(f'no weights for {dims} features here ({error}); at smoke scale FD-pixels stands in for FID-{dims}')
-        return 'pixels'
+        return dims_at('smoke')
 
-# %% ../nbs/26_protocol.ipynb #3bc07ede
+# %% ../nbs/26_protocol.ipynb #15280bb9
 PARTS = ('test', 'originals', 'train')
 MOST_TRAIN = 10_000
 
 
 @lru_cache(maxsize=2)
-def _inception(dims): return InceptionFeatures.load(dims)
+def _inception(dims): return InceptionFeatures.load(dims, compute='auto')
 
 
 @lru_cache(maxsize=4)
@@ -124,7 +123,7 @@ def reference_features(config, part='test', *, dims=None, runs=None, progress=Fa
         if jax.process_index() == 0: _keep(path, found)
     return found
 
-# %% ../nbs/26_protocol.ipynb #04e7a79f
+# %% ../nbs/26_protocol.ipynb #2b723970
 SAMPLERS = ('trained', 'released')
 MEANINGS = {'trained': 'factor on the variance of the learned noise, N(0, s Sigma)', 'released': 'factor on the deviation of unit noise, N(0, s^2 I), as in the released code'}
 
@@ -145,7 +144,7 @@ def factor_of(s, sampler):
     "The factor on the noise's deviation that s means to `sampler`."
     return math.sqrt(s) if sampler == 'trained' else float(s)
 
-# %% ../nbs/26_protocol.ipynb #90cfd89a
+# %% ../nbs/26_protocol.ipynb #7d07058c
 def scoring_key():
     "The key of every score of samples that is reported."
     return jax.random.key(26_26)
@@ -170,17 +169,15 @@ def _settings(config, n, t, s, sampler, dims, key):
     check_sampler(sampler, config.model)
     if parse_name(config.model)[0] == 'NF': s = 1.0                                   # an NF has no such noise
     if sampler == 'released' and s == 0 and t == 1: sampler = 'trained'               # on the manifold both draw the same images
-    dims = check_features(dims, config.scale)
-    features = _extractor(config, dims)
     key = scoring_key() if key is None else key
-    return dict(n=int(n), t=float(t), s=float(s), sampler=sampler, dims=dims, weights=features.source, compute=features.compute, key=np.asarray(jax.random.key_data(key)).tolist())
+    return dict(n=int(n), t=float(t), s=float(s), sampler=sampler, dims=check_features(dims, config.scale), key=np.asarray(jax.random.key_data(key)).tolist())
 
 
 def _compare(config, settings, runs, progress):
     model, key = _model(config, runs), jax.random.wrap_key_data(np.asarray(settings['key'], np.uint32))
     images = draw(model, key, settings['n'], t=settings['t'], s=settings['s'], **({'sampler': released_code_sample} if settings['sampler'] == 'released' else {}))
-    dims = settings['dims']
-    found, a = {}, _extractor(config, dims)(images, bits=config.bits, progress=progress)
+    dims = settings['dims']; features = _extractor(config, dims)
+    found, a = dict(weights=features.source, compute=features.compute), features(images, bits=config.bits, progress=progress)
     for part in PARTS:
         b = reference_features(config, part, dims=dims, runs=runs, progress=progress)
         found[part] = dict(frechet=_named(frechet_distance(a, b), dims), kid=_named(kid(a, b), dims), neighbours=neighbour_scores(a, b) if part == 'test' else None)
@@ -206,10 +203,10 @@ def sample_scores(config, *, n, t=1.0, s=1.0, sampler='trained', dims=None, refe
     found = cached(config, 'samples', settings, lambda: _compare(config, settings, runs, progress), runs=runs)
     s = settings['s']
     return dict(found[reference], n=settings['n'], n_reference=found[reference]['frechet']['n_reference'], reference=reference, t=settings['t'], s=s, factor=factor_of(s, sampler),
-                sampler=sampler, s_is=MEANINGS[sampler], dims=settings['dims'], weights=settings['weights'], compute=settings['compute'], bits=config.bits, seed=config.seed,
+                sampler=sampler, s_is=MEANINGS[sampler], dims=settings['dims'], weights=found['weights'], compute=found['compute'], bits=config.bits, seed=config.seed,
                 seconds=found['seconds'], provenance=found['provenance'], **({'originals': found['originals']} if reference == 'test' else {}))
 
-# %% ../nbs/26_protocol.ipynb #64d4950b
+# %% ../nbs/26_protocol.ipynb #66dc7282
 GRID = tuple(round(1.2 * i / 14, 4) for i in range(15))
 COARSE = tuple(GRID[i] for i in (0, 4, 7, 10, 14))
 SIZES = {'smoke': dict(sweep=200, table=300), 'laptop': dict(sweep=2_000, table=10_000), 'paper': dict(sweep=2_000, table=10_000)}
@@ -243,6 +240,12 @@ def sweep(config, grid=None, sampler='trained', n=None, *, dims=None, reference=
     "`sample_scores` at each factor on the noise's deviation in `grid` (default `grid_of(config)`), n samples each (default by scale), all from one key. A list of dicts."
     n = n or SIZES[config.scale]['sweep']
     return [sample_scores(config, n=n, s=s_of(f, sampler), sampler=sampler, dims=dims, reference=reference, key=sweep_key(), runs=runs, progress=progress) for f in _factors(grid or grid_of(config))]
+
+
+def swept(config, grid=None, sampler='trained', n=None, *, dims=None, runs=None):
+    "Has `sweep` been called with these arguments before?"
+    n = n or SIZES[config.scale]['sweep']
+    return all(scored(config, n=n, s=s_of(f, sampler), sampler=sampler, dims=dims, key=sweep_key(), runs=runs) for f in _factors(grid or grid_of(config)))
 
 
 def best_s(config, grid=None, sampler='trained', n=None, *, n_test=None, dims=None, runs=None, progress=False):
