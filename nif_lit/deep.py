@@ -7,7 +7,7 @@ __all__ = ['SET', 'SIZES', 'DRAWS', 'TEMPERATURES', 'VARIANCES', 'SAMPLES', 'FIG
            'label_of', 'bound_bits', 'bits_table', 'binomial_se', 'variation', 'more_varied', 'curves', 'samples_at',
            'deep_draw']
 
-# %% ../nbs/37_deep_nif.ipynb #c0827e61
+# %% ../nbs/37_deep_nif.ipynb #bcc0bed0
 import json
 import math
 from pathlib import Path
@@ -19,7 +19,7 @@ from .models import draw as draw_samples
 from .pictures import grid_figure, label_colours, save_png, style
 from .protocol import sample_scores
 
-# %% ../nbs/37_deep_nif.ipynb #e61115d6
+# %% ../nbs/37_deep_nif.ipynb #9519e3bd
 SET = {'smoke': ('digits', 16), 'laptop': ('celeba', 128), 'paper': ('celeba', 128)}
 SIZES = {'smoke': dict(low_steps=4, low_hidden=64), 'laptop': dict(low_steps=10, low_hidden=256), 'paper': dict(low_steps=10, low_hidden=1024, channels=512)}
 
@@ -36,9 +36,11 @@ def deep_needs(scale):
     return [experiment(dataset, 'NF', scale=scale), experiment(dataset, f'NIF-{M}', scale=scale), deep_experiment(scale)]
 
 
-def label_of(model): return model.replace('DeepNIF', 'deep NIF')
+def label_of(model):
+    "How a model is called in pictures and tables."
+    return model.replace('DeepNIF', 'deep NIF')
 
-# %% ../nbs/37_deep_nif.ipynb #64a7d466
+# %% ../nbs/37_deep_nif.ipynb #be8f289b
 DRAWS = (1, 16, 64)
 
 
@@ -66,13 +68,15 @@ def bits_table(models):
         rows.append((label_of(m), f'K = {K}' if is_deep else 'closed form', f'{own["mean"]:.4f} ± {own["se"]:.4f}', *(told(k) for k in DRAWS), own['n']))
     return record, rows
 
-# %% ../nbs/37_deep_nif.ipynb #8163832c
+# %% ../nbs/37_deep_nif.ipynb #be001f33
 TEMPERATURES = (1.0, 2.0, 4.0)
 VARIANCES = (1.0, 2.0, 4.0, 16.0)                       # t, and t² of the other reading
 SAMPLES = {'smoke': 400, 'laptop': 2000, 'paper': 2000}
 
 
-def binomial_se(p, n): return math.sqrt(max(p * (1 - p), 1 / n) / n)
+def binomial_se(p, n):
+    "Standard error of a part p of n images; never 0, also where all or none of them count."
+    return math.sqrt(max(p * (1 - p), 1 / n) / n)
 
 
 def variation(config):
@@ -104,14 +108,14 @@ def more_varied(scores):
             record.setdefault(other, {})[what] = gaps
             signs = {t: (g['difference'] > 2 * g['se']) - (g['difference'] < -2 * g['se']) for t, g in gaps.items()}
             higher, lower = higher + sum(v > 0 for v in signs.values()), lower + sum(v < 0 for v in signs.values())
-            among = lambda sign: ', '.join(t for t, v in signs.items() if v == sign) or 'none'
-            parts.append(f'{what} ' + ', '.join(f'{g["difference"]:+.3f} ± {g["se"]:.3f}' for g in gaps.values()) + f' (higher at t: {among(1)}; lower at t: {among(-1)})')
+            among = lambda sign: 't = ' + ', '.join(t for t, v in signs.items() if v == sign) if sign in signs.values() else 'no t'
+            parts.append(f'{what} higher at {among(1)}, lower at {among(-1)}')
         all_of_them = 2 * len(TEMPERATURES)
-        answer = 'yes' if higher == all_of_them else 'no, it is less varied' if lower == all_of_them else 'no' if not higher else f'in part, {higher} of {all_of_them} differences for it and {lower} against'
-        told.append(f'More varied than the {other} at t = {", ".join(f"{t:g}" for t in TEMPERATURES)}? {answer[0].upper() + answer[1:]}: deep NIF minus {other}, {" and ".join(parts)}.')
+        answer = 'yes' if higher == all_of_them else 'no, it is less varied' if lower == all_of_them else 'no' if not higher else f'in part, with {higher} of {all_of_them} differences for it and {lower} against'
+        told.append(f'More varied than the {other} at t = {", ".join(f"{t:g}" for t in TEMPERATURES)}? {answer[0].upper() + answer[1:]}: {"; ".join(parts)}.')
     return record, ' '.join(told) or 'not run: nothing to compare the deep NIF with.'
 
-# %% ../nbs/37_deep_nif.ipynb #b946859c
+# %% ../nbs/37_deep_nif.ipynb #f4e2bb32
 def curves(scores):
     "Recall and coverage, with two standard errors, against the factor of the prior's variance, and recall against precision along it; one line per model."
     from matplotlib.figure import Figure as Picture
@@ -162,10 +166,12 @@ def deep_draw(configs, out, progress):
         compared, sentence = more_varied(scores)
         save_png(curves(scores), Path(out)/f'deep_{dataset}_variation.png')
         any_score = next(iter(next(iter(scores.values())).values()))
-        table = [(label_of(m), f'{t:g}', f'{v["recall"]:.3f} ± {v["se_recall"]:.3f}', f'{v["coverage"]:.3f} ± {v["se_coverage"]:.3f}', f'{v["precision"]:.3f}', f'{v["frechet"]:.4g}', v['n']) for m, by_t in scores.items() for t, v in by_t.items()]
+        gaps = [(f'deep NIF − {other}', what, *(f'{g["difference"]:+.3f} ± {g["se"]:.3f}' for g in by_t.values())) for other, found in compared.items() for what, by_t in found.items()]
+        table = [(label_of(m), f'{t:g}', f'{v["recall"]:.3f} ± {v["se_recall"]:.3f}', f'{v["coverage"]:.3f} ± {v["se_coverage"]:.3f}', f'{v["precision"]:.3f}', f'{v["frechet"]:.3g}') for m, by_t in scores.items() for t, v in by_t.items()]
         sections.append(dict(title=f'More varied? {dataset}', png=f'deep_{dataset}_variation.png', alt='Recall and coverage against the factor of the variance, 1 to 16, for each model, with bars of two standard errors; and recall against precision along that factor.',
-                             table=(('model', 'variance ×', 'recall (± SE)', 'coverage (± SE)', 'precision', any_score['frechet_name'], 'samples'), table),
-                             caption=f'{sentence} Against {any_score["n_reference"]} test images, {any_score["k"]} neighbours. One seed; the standard errors are over reference images alone.'))
+                             table=(('model', 'variance ×', 'recall (± SE)', 'coverage (± SE)', 'precision', any_score['frechet_name']), table),
+                             caption=f'{sentence} {any_score["n"]:,} samples each against {any_score["n_reference"]:,} test images, {any_score["k"]} neighbours. One seed; the standard errors are over reference images alone.'))
+        if gaps: sections.append(dict(title=f'Differences of recall and coverage, {dataset}', table=(('difference', 'of', *(f't = {t:g}' for t in TEMPERATURES)), gaps), caption='± the standard errors of both, taken as independent; t on the variance.'))
         record[dataset] = dict(bits=bits, variation={m: {f'{t:g}': v for t, v in by_t.items()} for m, by_t in scores.items()}, compared=compared, verdict=sentence, seeds={m: c.seed for m, c in models.items()},
                                images={m: c.images for m, c in models.items()}, sizes={m: dict(channels=c.channels, steps=c.steps, low_steps=c.low_steps, low_hidden=c.low_hidden, n_samples=c.n_samples) for m, c in models.items()})
     return record, sections
