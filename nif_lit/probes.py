@@ -19,7 +19,6 @@ from flax import nnx
 from scipy.special import bdtr
 from .heads import KINDS, StandardNormal
 from .likelihood import paired_difference
-from .models import bare
 from .pictures import style
 
 # %% ../nbs/27_probes.ipynb #9e204315
@@ -142,19 +141,20 @@ def compare_probes(a, b):
     return dict(difference=difference['mean'], se=difference['se'], only_a=only_a, only_b=only_b, n=len(first), p=p)
 
 # %% ../nbs/27_probes.ipynb #6f355a01
+@partial(jax.jit, static_argnames='graphdef')
+def _through_body(graphdef, state, x): return nnx.merge(graphdef, state).inverse(x)[0]
+
+
 @partial(jax.jit, static_argnames=('graphdef', 'kinds'))
-def _embed(graphdef, state, x, kinds):
-    model = nnx.merge(graphdef, state)
-    h = model.body.inverse(model.check_data(x))[0]
-    return tuple(model.head.embed(h, kind=kind) for kind in kinds)
+def _through_head(graphdef, state, h, kinds): return tuple(nnx.merge(graphdef, state).embed(h, kind=kind) for kind in kinds)
 
 
 def latents_of(model, images, *, kinds=('pseudo_inverse',), batch_size=100):
     "Innermost latents of images (n, *shape), compiled, in batches: dict kind -> float32 (n, M). One pass through the body serves all kinds. [paper 42, 55]"
     images = np.asarray(model.check_data(images))
-    graphdef, state = nnx.split(bare(model))
+    body, head = nnx.split(model.body), nnx.split(model.head)                                             # apart, so that NF and NIFs of one body share its compilation
     padded = np.concatenate([images, np.repeat(images[-1:], -len(images) % batch_size, 0)])            # one shape, one compilation
-    found = [_embed(graphdef, state, padded[i:i + batch_size], tuple(kinds)) for i in range(0, len(padded), batch_size)]
+    found = [_through_head(*head, _through_body(*body, padded[i:i + batch_size]), tuple(kinds)) for i in range(0, len(padded), batch_size)]
     return {kind: np.concatenate([np.asarray(v, np.float32) for v in parts])[:len(images)] for kind, parts in zip(kinds, zip(*found))}
 
 

@@ -1,4 +1,5 @@
 "Probes on held-out images: against plain loops and scikit-learn, blind to what they must not see, and at chance where there is nothing."
+import json
 import math
 from dataclasses import replace
 from functools import partial
@@ -142,3 +143,26 @@ def test_what_does_not_fit_a_probe():
     with pytest.raises(ValueError, match="got \\['log'\\]"): knn_accuracy(f, scales=('log',))
     with pytest.raises(ValueError, match='two classes'): linear_probe(replace(f, train_labels=np.zeros(120, int)))
     with pytest.raises(ValueError, match='celeba has no labels'): subset(replace(load('digits', bits=3), name='celeba', train_labels=None))
+
+
+def test_the_figure_says_what_was_not_run(monkeypatch, tmp_path):
+    from nif_lit import embeddings as e
+    rng = np.random.default_rng(0)
+    def score(dims): return {probe: dict(correct=''.join(map(str, rng.integers(0, 2, 360))), accuracy=0.5, se=0.03, dims=dims, n_train=9, n_test=360) for probe in e.PROBES}
+    def probes_of(c):
+        M = e.parse_name(c.model)[1]
+        return {f'{c.model}, {kind}': score(M) for kind in e.KIND_NAMES.values()} if M else {'NF': score(64)} | {f'NF, PCA-{m}': score(m) for m in (8, 16, 32)}
+    monkeypatch.setattr(e, 'probes_of', probes_of)
+    monkeypatch.setattr(e, 'yardsticks_of', lambda c: {'pixels': score(64)} | {f'pixels, PCA-{m}': score(m) for m in (8, 16, 32)})
+    monkeypatch.setattr(e, 'pictures_of', lambda c, noise=None: {w: dict(points=rng.normal(size=(360, 2)).tolist(), accuracy=0.1, se=0.02, n=360, k=15) for w in e.WAYS})
+    configs = e.needs('smoke')
+    for chosen in (lambda c: c.model == 'NIF-16' and c.seed, lambda c: c.model in ('NF', 'NIF-16') and c.seed < 2, lambda c: c.model == 'NF' and c.seed == 1):
+        there = [c for c in configs if chosen(c)]
+        record, sections = e.draw(there, tmp_path)
+        json.dumps(record, allow_nan=False)
+        of, rows = record['digits'], {row[0]: row for row in sections[1]['table'][1]}
+        assert len(rows) == 14 and rows['NIF-8, mode'][3] == 'not run' and {r for r in rows if 'not run' in rows[r]} == set(of['not_run'])
+        minus = of['rows'].get('NIF-16, mode', {}).get('linear', {}).get('minus', {})
+        assert set(minus) == ({'NF', 'NF, PCA-16', 'pixels, PCA-16'} if any(c.model == 'NF' for c in there) else {'pixels, PCA-16'}) if of['rows'].get('NIF-16, mode') else not minus
+        assert all((tmp_path/s['png']).is_file() for s in sections) and 'digits' in e.sentence(record)
+    assert {c.dataset for c in e.needs('laptop')} == {'fashion_mnist', 'cifar10'}
