@@ -82,7 +82,7 @@ def late_slope(lines, blocks=10):
     residual = y - slope * x - intercept
     return dict(per_doubling=float(slope), se=float(math.sqrt((residual ** 2).sum() / (len(x) - 2) / ((x - x.mean()) ** 2).sum())), from_images=late[0]['images'], to_images=late[-1]['images'])
 
-# %% ../nbs/42_paper_and_code.ipynb #d408bcdc
+# %% ../nbs/42_paper_and_code.ipynb #d57638be
 def _result(config, runs=None): return json.loads((Path(runs or runs_folder())/config.name/'result.json').read_text())
 
 
@@ -172,7 +172,7 @@ def draw_question(configs, out, progress=True):
 
 OPEN_QUESTION = Figure('open_question', 'Table 2, 1.518', lambda scale: [*candidates(scale).values(), *trained_runs(scale)], draw_question, ('1.518',))
 
-# %% ../nbs/42_paper_and_code.ipynb #9af63d8f
+# %% ../nbs/42_paper_and_code.ipynb #a49ea014
 DIFFERENCES = {
     'sampler': ('noise of samples at s > 0', 'the learned Σ, times s', 'Σ replaced by I (closed-form head)', "the paper's by default; `released_code_sample` beside it"),
     's': ('what s multiplies', 'the variance', 'the deviation', "the variance; 0.6 of the code is 0.36 of ours"),
@@ -199,7 +199,7 @@ DIFFERENCES = {
 }
 ELSEWHERE = {'constant': '[43](43_errata.ipynb): (M/2) log 2π', 'images': '[23](23_frechet.ipynb): the path alone', 'levels': '[11](11_glow.ipynb)', 'best_s': '[34](34_off_the_manifold.ipynb)', 'umap': '[36](36_embeddings.ipynb)', 'deep': '[37](37_deep_nif.ipynb)'}
 
-# %% ../nbs/42_paper_and_code.ipynb #f028b784
+# %% ../nbs/42_paper_and_code.ipynb #14579050
 def displayed(levels, bits, lam=0.0):
     "Levels at their bins' centres, as bytes 0 to 255: with lam > 0 as the released code shows them, its logit's range not undone."
     u = (np.asarray(levels, np.float64) + 0.5) / 2 ** bits
@@ -219,13 +219,13 @@ def range_effect(config, n):
 
 
 def embedding_gap(config, n):
-    "Mode against posterior mean of n test images: RMS of their difference over RMS of the mode, over all and per direction of Λ; and the deviations of the learned noise at 5, 50 and 95 percent."
+    "Mode against posterior mean of n test images: RMS of their difference over RMS of the mode; and the deviations of the learned noise at 5, 50 and 95 percent."
     model, x = load_run(config)[0], dataset_of(config.dataset, config.bits, config.split).test[:n]
     h = jnp.concatenate([model.body.inverse(model.check_data(x[i:i + 100]))[0] for i in range(0, len(x) - len(x) % 100, 100)])
     mode, mean = (np.asarray(model.head.embed(h, kind=kind), np.float64) for kind in ('pseudo_inverse', 'posterior_mean'))
     return dict(relative=float(np.sqrt(((mode - mean) ** 2).mean() / (mode ** 2).mean())), n=len(h), sigma=[float(q) for q in np.quantile(np.exp(np.asarray(model.head.injection.log_sigma[...])), (0.05, 0.5, 0.95))])
 
-# %% ../nbs/42_paper_and_code.ipynb #cb20579b
+# %% ../nbs/42_paper_and_code.ipynb #047d9dd4
 def unequal(config):
     "What training for as much longer as the released NIF-64 would give the NF of a run, by its slope: dict(gain, se, factor, slope, published), in bits/dim, or None."
     slope, steps, printed = late_slope(metrics_of(config)), published()['released_code']['steps_trained']['celeba'], published()['table2']['celeba']

@@ -47,7 +47,7 @@ def judge(rule, found, printed=None, z=2.0):
     size = abs(x) if kind == 'equal' else abs(x - printed) if kind == 'gap' else abs(x / printed - 1)
     return 'reproduced' if size <= a else 'near' if size <= b else 'not reproduced'
 
-# %% ../nbs/41_published_and_ours.ipynb #495dcb14
+# %% ../nbs/41_published_and_ours.ipynb #681a317a
 SCALES_JUDGED = ('paper', 'laptop')          # digits, the smoke scale, are not in the paper
 
 
@@ -81,7 +81,7 @@ def against_nf(records, dataset, model, sampler, where):
     if not versus: return None
     return changed(versus['ratio'], versus['kid'], versus['se'], f"{records['table1'][dataset]['name']} {score['frechet']:.2f} for {nf['frechet']:.2f}; ") | dict(note=f"n = {records['table1'][dataset]['n']:,}, {versus['seeds']} seed{'s' * (versus['seeds'] > 1)}")
 
-# %% ../nbs/41_published_and_ours.ipynb #245b9b2b
+# %% ../nbs/41_published_and_ours.ipynb #b6005c13
 def _table2_number(row, records):
     r = dig(records, 'table2', *row[1:3])
     return r and dict(value=r['mean'], text=f"{r['mean']:.3f}" + (f" ± {r['sd']:.3f}" if r['sd'] is not None else f" (SE over images {r['se_images']:.3f})") + f", n = {len(r['seeds'])}", note=f"{r['images_seen'][0]:,} images")
@@ -179,7 +179,7 @@ STATISTICS = dict(table2_number=_table2_number, table2_claim=_table2_claim, tabl
                   table1_better_released=lambda row, r: _cell(row, r, 'released', 'best'), table1_match=lambda row, r: _cell(row, r, row[3], 'best'), best_s=_best_s, reverts=_reverts,
                   off_manifold_poor=_poor, separates=_separates, temperature=_temperature, deep=_deep, reconstruction=_reconstruction)
 
-# %% ../nbs/41_published_and_ours.ipynb #e7204bb2
+# %% ../nbs/41_published_and_ours.ipynb #b728caf7
 def printed_for(name, row):
     "The published side of a row, (number or None, text)."
     tables = published()
@@ -199,9 +199,6 @@ def _shared(name, row, done, records):
     counts = {word: verdicts.count(word) for word in ('reproduced', 'near', 'not reproduced', 'not run')}
     if counts['not run'] == len(verdicts): return None
     return dict(value=counts['reproduced'] / (len(verdicts) - counts['not run']), verdicts=verdicts, text=', '.join(f'{k} {word}' for word, k in counts.items() if k))
-
-
-
 
 
 def verdicts(results):
