@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['PARTS', 'MOST_TRAIN', 'SAMPLERS', 'MEANINGS', 'GRID', 'COARSE', 'SIZES', 'PixelFeatures', 'dims_at', 'check_features',
-           'reference_features', 'check_sampler', 's_of', 'factor_of', 'scoring_key', 'sweep_key', 'scored',
-           'sample_scores', 'difference', 'choose', 'grid_of', 'sweep', 'swept', 'best_s']
+           'reference_features', 'check_sampler', 's_of', 'factor_of', 'unit_noise', 'scoring_key', 'sweep_key',
+           'scored', 'sample_scores', 'difference', 'choose', 'grid_of', 'sweep', 'swept', 'best_s']
 
-# %% ../nbs/26_protocol.ipynb #45fc7ebb
+# %% ../nbs/26_protocol.ipynb #33a2bcab
 import math
 import os
 import tempfile
@@ -15,14 +15,17 @@ import zipfile
 from functools import lru_cache
 from pathlib import Path
 import jax
+import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from .data import DataError, quantize, to_uint8
 from .experiments import cached, dataset_of, load_run, runs_folder
 from .frechet import InceptionFeatures, check_dims, find_weights, frechet_distance, kid, neighbour_scores
-from .models import draw, parse_name, released_code_sample
+from .heads import GaussianNIF
+from .models import draw, parse_name
 from .training import config_hash, first_does
 
-# %% ../nbs/26_protocol.ipynb #59963c4f
+# %% ../nbs/26_protocol.ipynb #fc38cadf
 class PixelFeatures:
     """Images -> their first `dims` principal components, float64 (n, dims). The components are those of training images, uint8 levels (n, H, W, C).
 
@@ -64,7 +67,7 @@ def check_features(dims, scale):
         print(f'no weights for {dims} features here ({error}); at smoke scale FD-pixels stands in for FID-{dims}')
         return dims_at('smoke')
 
-# %% ../nbs/26_protocol.ipynb #15280bb9
+# %% ../nbs/26_protocol.ipynb #227fd840
 PARTS = ('test', 'originals', 'train')
 MOST_TRAIN = 10_000
 
@@ -123,7 +126,7 @@ def reference_features(config, part='test', *, dims=None, runs=None, progress=Fa
         if jax.process_index() == 0: _keep(path, found)
     return found
 
-# %% ../nbs/26_protocol.ipynb #2b723970
+# %% ../nbs/26_protocol.ipynb #01f586ea
 SAMPLERS = ('trained', 'released')
 MEANINGS = {'trained': 'factor on the variance of the learned noise, N(0, s Sigma)', 'released': 'factor on the deviation of unit noise, N(0, s^2 I), as in the released code'}
 
@@ -144,7 +147,15 @@ def factor_of(s, sampler):
     "The factor on the noise's deviation that s means to `sampler`."
     return math.sqrt(s) if sampler == 'trained' else float(s)
 
-# %% ../nbs/26_protocol.ipynb #7d07058c
+
+def unit_noise(model):
+    "The same NIF with Σ replaced by I: its samples at (t², s²) are the released code's at (t, s), and compile no second time. Raises `ValueError` unless the head is a `GaussianNIF`."
+    if not isinstance(model.head, GaussianNIF): raise ValueError(f'the released sampler belongs to a GaussianNIF head, got {type(model.head).__name__}')
+    twin = nnx.clone(model); noise = twin.head.injection
+    for part in (noise.log_sigma, *([noise.lower] if noise.covariance == 'dense' else [])): part[...] = jnp.zeros_like(part[...])
+    return twin
+
+# %% ../nbs/26_protocol.ipynb #8a946eee
 def scoring_key():
     "The key of every score of samples that is reported."
     return jax.random.key(26_26)
@@ -175,7 +186,8 @@ def _settings(config, n, t, s, sampler, dims, key):
 
 def _compare(config, settings, runs, progress):
     model, key = _model(config, runs), jax.random.wrap_key_data(np.asarray(settings['key'], np.uint32))
-    images = draw(model, key, settings['n'], t=settings['t'], s=settings['s'], **({'sampler': released_code_sample} if settings['sampler'] == 'released' else {}))
+    n, t, s = (settings[k] for k in ('n', 't', 's'))
+    images = draw(model, key, n, t=t, s=s) if settings['sampler'] == 'trained' else draw(unit_noise(model), key, n, t=t ** 2, s=s ** 2)
     dims = settings['dims']; features = _extractor(config, dims)
     found, a = dict(weights=features.source, compute=features.compute), features(images, bits=config.bits, progress=progress)
     for part in PARTS:
@@ -206,7 +218,7 @@ def sample_scores(config, *, n, t=1.0, s=1.0, sampler='trained', dims=None, refe
                 sampler=sampler, s_is=MEANINGS[sampler], dims=settings['dims'], weights=found['weights'], compute=found['compute'], bits=config.bits, seed=config.seed,
                 seconds=found['seconds'], provenance=found['provenance'], **({'originals': found['originals']} if reference == 'test' else {}))
 
-# %% ../nbs/26_protocol.ipynb #66dc7282
+# %% ../nbs/26_protocol.ipynb #f24c9bd2
 GRID = tuple(round(1.2 * i / 14, 4) for i in range(15))
 COARSE = tuple(GRID[i] for i in (0, 4, 7, 10, 14))
 SIZES = {'smoke': dict(sweep=200, table=300), 'laptop': dict(sweep=2_000, table=10_000), 'paper': dict(sweep=2_000, table=10_000)}

@@ -5,16 +5,16 @@
 # %% auto #0
 __all__ = ['FIGURES', 'find_figures', 'work', 'train_all', 'reproduce']
 
-# %% ../nbs/39_reproduce.ipynb #b0a78d30
+# %% ../nbs/39_reproduce.ipynb #3657e147
 import time
 from pathlib import Path
-from . import architectures, deep, reconstructions, samples, table1, table2, temperature
+from . import architectures, deep, embeddings, off_manifold, reconstructions, samples, table1, table2, temperature
 from .experiments import SCALES, finished, make, nearest, provenance, run, runs_folder, trains
 from .pictures import gallery, text_table
 
-# %% ../nbs/39_reproduce.ipynb #f592d70f
-FIGURES = {figure.name: figure for figure in (*table2.FIGURES, *table1.FIGURES, *samples.FIGURES, *temperature.FIGURES, *reconstructions.FIGURES,
-                                              *deep.FIGURES, *architectures.FIGURES)}
+# %% ../nbs/39_reproduce.ipynb #6621f2f2
+FIGURES = {figure.name: figure for figure in (*table2.FIGURES, *table1.FIGURES, *samples.FIGURES, *temperature.FIGURES, *off_manifold.FIGURES, *reconstructions.FIGURES,
+                                              *embeddings.FIGURES, *deep.FIGURES, *architectures.FIGURES)}
 
 
 def find_figures(names=('all',)):
@@ -23,7 +23,7 @@ def find_figures(names=('all',)):
     wanted = {aliases.get(name, name) for name in (nearest('figure or table', name, ['all', *FIGURES, *aliases]) for name in names or ['all'])}
     return [figure for name, figure in FIGURES.items() if name in wanted or 'all' in wanted]
 
-# %% ../nbs/39_reproduce.ipynb #e6b3ab35
+# %% ../nbs/39_reproduce.ipynb #f15141c5
 def work(config):
     "What training an Experiment costs, in arbitrary units: images × pixels × steps × channels². Runs of minutes count as one image per 10 ms."
     pixels = {'digits': 64, 'fashion_mnist': 784, 'cifar10': 1024, 'celeba': 4096}[config.dataset]
@@ -54,7 +54,7 @@ def reproduce(names=('all',), *, scale='smoke', dataset=None, seeds=None, out=No
     wanted = {c.name: c for f in figures for c in f.needs(scale) if dataset in (None, c.dataset) and c.seed < (seeds or 99)}
     if dataset is not None and not wanted: raise ValueError(f'no figure among {", ".join(f.name for f in figures)} uses {dataset!r} at {scale} scale')
     done = sum(finished(c) for c in wanted.values())
-    echo(f'{len(figures)} figures and tables from {len(wanted)} runs at {scale} scale; {done} finished before')
+    echo(f'{len(figures)} of {len(FIGURES)} figures and tables, from {len(wanted)} runs at {scale} scale; {done} finished before')
     if trains(): train_all(list(wanted.values()), progress=progress, echo=echo)
     out, sections = Path(out or Path('results')/scale), []
     for k, figure in enumerate(figures):
