@@ -81,7 +81,7 @@ def against_nf(records, dataset, model, sampler, where):
     if not versus: return None
     return changed(versus['ratio'], versus['kid'], versus['se'], f"{records['table1'][dataset]['name']} {score['frechet']:.2f} for {nf['frechet']:.2f}; ") | dict(note=f"n = {records['table1'][dataset]['n']:,}, {versus['seeds']} seed{'s' * (versus['seeds'] > 1)}")
 
-# %% ../nbs/41_published_and_ours.ipynb #b6005c13
+# %% ../nbs/41_published_and_ours.ipynb #74042638
 def _table2_number(row, records):
     r = dig(records, 'table2', *row[1:3])
     return r and dict(value=r['mean'], text=f"{r['mean']:.3f}" + (f" ± {r['sd']:.3f}" if r['sd'] is not None else f" (SE over images {r['se_images']:.3f})") + f", n = {len(r['seeds'])}", note=f"{r['images_seen'][0]:,} images")
@@ -161,8 +161,8 @@ def _temperature(row, records):
 
 def _deep(row, records):
     for dataset, r in (records.get('deep') or {}).items():
-        gains = dig(r, 'compared', 'NIF-128', row[2].removeprefix('t'))
-        if not gains: continue
+        gains = {what: dig(r, 'compared', 'NIF-128', what, row[2].removeprefix('t')) for what in ('recall', 'coverage')}
+        if None in gains.values(): continue
         worst = min(gains.values(), key=lambda g: g['difference'])
         return dict(value=worst['difference'], se=worst['se'], text='; '.join(f"{what} {g['difference']:+.3f} ± {g['se']:.3f}" for what, g in gains.items()), note=dataset)
 

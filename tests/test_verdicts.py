@@ -51,7 +51,7 @@ def planted(better):
     return dict(table2={d: {m: row(d, m) for m in PAPER_MODELS} for d in SETS}, table1={d: table1 for d in SETS},
                 fig1={d: {'sweeps': {'NF': sweep(5), 'NIF-128, s = 0': sweep(1 if better else 9)}} for d in ('fashion_mnist', 'celeba')},
                 fig8={d: {'errors': {str(M): dict(mode=dict(mean=1 - k / 10 if better else 1.0 + k / 10, se=0.001)) for k, M in enumerate((64, 128, 256, 512))}} for d in SETS},
-                deep={'celeba': {'compared': {'NIF-128': {t: dict(recall=gain, coverage=gain) for t in ('1', '2', '4')}}}})
+                deep={'celeba': {'compared': {'NIF-128': {what: {t: gain for t in ('1', '2', '4')} for what in ('recall', 'coverage')}}}})
 
 
 @pytest.mark.parametrize('better', [True, False])
