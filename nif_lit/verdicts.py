@@ -81,7 +81,7 @@ def against_nf(records, dataset, model, sampler, where):
     if not versus: return None
     return changed(versus['ratio'], versus['kid'], versus['se'], f"{records['table1'][dataset]['name']} {score['frechet']:.2f} for {nf['frechet']:.2f}; ") | dict(note=f"n = {records['table1'][dataset]['n']:,}, {versus['seeds']} seed{'s' * (versus['seeds'] > 1)}")
 
-# %% ../nbs/41_published_and_ours.ipynb #74042638
+# %% ../nbs/41_published_and_ours.ipynb #da81404a
 def _table2_number(row, records):
     r = dig(records, 'table2', *row[1:3])
     return r and dict(value=r['mean'], text=f"{r['mean']:.3f}" + (f" ± {r['sd']:.3f}" if r['sd'] is not None else f" (SE over images {r['se_images']:.3f})") + f", n = {len(r['seeds'])}", note=f"{r['images_seen'][0]:,} images")
@@ -141,10 +141,12 @@ def _poor(row, records):
 
 
 def _separates(row, records):
-    gains = [dig(records, 'fig2', row[2], 'gains', probe) for probe in ('knn', 'linear')]
-    if None in gains: return None
-    worst = min(gains, key=lambda g: g['difference'])
-    return dict(value=worst['difference'], se=worst['se'], text='; '.join(f"{p} {g['difference']:+.3f} ± {g['se']:.3f}" for p, g in zip(('k-NN', 'linear'), gains)))
+    probes = {probe: dig(records, 'fig2', row[2], 'rows', 'NIF-64, mode', probe, 'minus') or {} for probe in ('k-NN', 'linear')}
+    gains = {probe: minus.get('NF') for probe, minus in probes.items()}
+    if None in gains.values(): return None
+    worst = min(gains.values(), key=lambda g: g['mean'])
+    tell = lambda name: '; '.join(f"{probe} {minus[name]['mean']:+.3f} ± {minus[name]['se']:.3f}" for probe, minus in probes.items() if name in minus)
+    return dict(value=worst['mean'], se=worst['se'], text=tell('NF'), note='less ' + ', less '.join(f'{name}: {tell(name)}' for name in ('NF, PCA-64', 'pixels, PCA-64') if tell(name)) if any(len(m) > 1 for m in probes.values()) else '')
 
 
 def _temperature(row, records):

@@ -48,7 +48,8 @@ def planted(better):
     row = lambda d, m: dict(mean=published()['table2'][d][m] + (0.01 if better else 0.3), sd=None, se_images=0.001, seeds=[0], images_seen=[1000], paired=None if m == 'NF' else dict(mean=0.01 if better else -0.05, se=0.001, sd_seeds=None, seeds=1))
     sweep = lambda grow: [dict(t=t, frechet=10 + grow * (t - 1)) for t in (1.0, 2.0, 8.0)]
     gain = dict(difference=0.1 if better else -0.1, se=0.005)
-    return dict(table2={d: {m: row(d, m) for m in PAPER_MODELS} for d in SETS}, table1={d: table1 for d in SETS},
+    probe = dict(minus={name: dict(mean=gain['difference'], se=gain['se']) for name in ('NF', 'NF, PCA-64')})
+    return dict(fig2={'cifar10': {'rows': {'NIF-64, mode': {'k-NN': probe, 'linear': probe}}}}, table2={d: {m: row(d, m) for m in PAPER_MODELS} for d in SETS}, table1={d: table1 for d in SETS},
                 fig1={d: {'sweeps': {'NF': sweep(5), 'NIF-128, s = 0': sweep(1 if better else 9)}} for d in ('fashion_mnist', 'celeba')},
                 fig8={d: {'errors': {str(M): dict(mode=dict(mean=1 - k / 10 if better else 1.0 + k / 10, se=0.001)) for k, M in enumerate((64, 128, 256, 512))}} for d in SETS},
                 deep={'celeba': {'compared': {'NIF-128': {what: {t: gain for t in ('1', '2', '4')} for what in ('recall', 'coverage')}}}})
@@ -63,9 +64,9 @@ def test_a_verdict_follows_its_record(tmp_path, better):
     found = {r['id']: r for r in verdicts(tmp_path)}
     word = 'reproduced' if better else 'not reproduced'
     for i in ('table2.cifar10.NF', 'table2.celeba.NIF-64.claim', 'table1.fashion_mnist.NIF-64.trained', 'table1.celeba.NIF-512.released', 'question.likelihood', 'question.better.released', 'question.best_s.celeba.trained',
-              'question.temperature.celeba', 'question.deep.t4', 'question.reconstruction.cifar10'): assert found[i]['verdict'] == word, found[i]
+              'question.temperature.celeba', 'question.deep.t4', 'question.separates.cifar10', 'question.reconstruction.cifar10'): assert found[i]['verdict'] == word, found[i]
     assert found['table1.cifar10.NF']['verdict'] == 'not run' and 'another number' in found['table1.cifar10.NF']['note']
-    assert found['question.reverts.cifar10.trained']['verdict'] == 'reproduced' and found['question.separates.cifar10']['verdict'] == 'not run'
+    assert found['question.reverts.cifar10.trained']['verdict'] == 'reproduced' and found['question.separates.fashion_mnist']['verdict'] == 'not run'
     assert found['question.poor_at_zero.cifar10']['verdict'] == ('not reproduced' if better else 'reproduced')
     assert found['question.manifold']['verdict'] == ('reproduced' if better else 'not reproduced')
     assert all(len(r) == 7 for r in table(found.values()))
