@@ -6,7 +6,7 @@
 __all__ = ['WHERE', 'HEADER', 'LABELS', 'MARKS', 'TOLD', 'TABLE1', 'FIGURES', 'ready', 'scores_of', 'against', 'size_of',
            'rows_of', 'cells_of', 'distances_figure', 'draw', 'needs', 'on_the_manifold', 'equals_nf']
 
-# %% ../nbs/31_fid.ipynb #f9d409dc
+# %% ../nbs/31_fid.ipynb #8b7e1e83
 import math
 import numpy as np
 from .experiments import Figure, by_dataset, by_model, plan, published, trains
@@ -14,7 +14,7 @@ from .models import parse_name
 from .pictures import COLOURS, label_colours, save_png, style
 from .protocol import MEANINGS, SAMPLERS, SIZES, best_s, sample_scores, scored, swept
 
-# %% ../nbs/31_fid.ipynb #3779db13
+# %% ../nbs/31_fid.ipynb #bab899ea
 WHERE = ('0', 'best', '1')
 
 
@@ -42,7 +42,7 @@ def scores_of(config, n, progress=False):
             choices[sampler] = {k: v for k, v in choice.items() if k != 'test'}
     return found, choices
 
-# %% ../nbs/31_fid.ipynb #ed3666f6
+# %% ../nbs/31_fid.ipynb #af0b73b8
 def against(nif, nf):
     """Scores of the same seeds, lists of dict(frechet, kid, se), compared: dict(ratio, kid, se, verdict, seeds), ratio = NIF / NF - 1 of the Fréchet distance.
 
@@ -56,7 +56,7 @@ def against(nif, nf):
     return dict(ratio=float(np.mean([a['frechet'] for a in nif]) / np.mean([b['frechet'] for b in nf]) - 1), kid=kid, se=se, seeds=k,
                 verdict='nearer' if kid < -2 * se else 'farther' if kid > 2 * se else 'undecided')
 
-# %% ../nbs/31_fid.ipynb #8e573f53
+# %% ../nbs/31_fid.ipynb #eacf1504
 def size_of(configs):
     "The n of a data set's rows: of the table's and the sweep's number of samples the one that most runs are ready for, the larger if equal."
     sizes = SIZES[configs[0].scale]
@@ -105,7 +105,7 @@ def cells_of(rows, models, printed, n):
                 elif model != 'NF': lines.append((model, label, where, printed.get(model, ''), 'not run', *[''] * (len(HEADER) - 5)))
     return lines
 
-# %% ../nbs/31_fid.ipynb #4cf05cc3
+# %% ../nbs/31_fid.ipynb #a0a046d1
 MARKS = {('trained', '0'): ('o', 'none'), ('trained', 'best'): ('*', None), ('trained', '1'): ('o', None), ('released', 'best'): ('P', 'none'), ('released', '1'): ('s', 'none')}
 TOLD = {('trained', '0'): 's = 0, both', ('trained', 'best'): 'best s, trained Σ', ('trained', '1'): 's = 1, trained Σ', ('released', 'best'): 'best s, released', ('released', '1'): 's = 1, released'}
 
@@ -159,7 +159,7 @@ def needs(scale):
 TABLE1 = Figure('table1', 'Table 1', needs, draw, ('fid',))
 FIGURES = (TABLE1,)
 
-# %% ../nbs/31_fid.ipynb #8554256c
+# %% ../nbs/31_fid.ipynb #9cfa6c59
 def _counts(rows, sampler, where):
     found = {m: r['against'][sampler][where] for m, r in rows.items() if where in r['against'].get(sampler, {})}
     return found, {v: sum(d['verdict'] == v for d in found.values()) for v in ('nearer', 'farther', 'undecided')}

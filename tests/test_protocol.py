@@ -1,0 +1,110 @@
+"How samples are scored: kept scores, two samplers on one axis, s chosen on training images, and rows that say what is missing."
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from nif_lit import off_manifold, protocol, table1
+from nif_lit.data import DataError
+from nif_lit.experiments import experiment
+from nif_lit.models import build_model
+from nif_lit.protocol import COARSE, best_s, check_features, choose, factor_of, reference_features, s_of, sample_scores, scored
+
+NIF, NF = experiment('digits', 'NIF-8'), experiment('digits', 'NF')
+
+
+@pytest.fixture
+def small(monkeypatch):
+    "Untrained small models stand for the runs; Σ = I, as it starts."
+    models = {name: build_model(name, (8, 8, 1), bits=3, levels=1, steps=1, channels=4) for name in ('NF', 'NIF-8')}
+    monkeypatch.setattr(protocol, '_model', lambda config, runs: models[config.model])
+    return models
+
+
+def test_a_kept_score_is_the_one_that_was_made(small, monkeypatch, tmp_path):
+    made = sample_scores(NIF, n=40, runs=tmp_path)
+    other = sample_scores(NIF, n=40, runs=tmp_path, key=jax.random.key(1))
+    files = list((tmp_path/NIF.name/'scores').glob('*.json'))
+    assert len(files) == 2 and made['kid'] != other['kid'] and scored(NIF, n=40, runs=tmp_path) and not scored(NIF, n=41, runs=tmp_path)
+    files[0].unlink(), files[1].unlink()
+    again = sample_scores(NIF, n=40, runs=tmp_path)
+    assert {k: v for k, v in again.items() if k not in ('seconds',)} == {k: v for k, v in made.items() if k not in ('seconds',)}
+    monkeypatch.setattr(protocol, '_compare', None)
+    assert sample_scores(NIF, n=40, runs=tmp_path) == again
+    train = sample_scores(NIF, n=40, reference='train', runs=tmp_path)
+    assert train['kid'] != made['kid'] and train['neighbours'] is None and 'originals' not in train
+    assert made['frechet']['name'] == 'FD-pixels' and made['kid']['name'] == 'KID-pixels' and made['n'] == 40 and made['n_reference'] == 360 and made['originals']['kid'] != made['kid']
+    assert (reference_features(NIF, 'originals', runs=tmp_path) != reference_features(NIF, 'test', runs=tmp_path)).any()
+
+
+def test_both_samplers_agree_where_sigma_is_one_and_only_there(small, tmp_path):
+    f = 0.7
+    one = [sample_scores(NIF, n=40, s=s_of(f, k), sampler=k, runs=tmp_path/'a') for k in ('trained', 'released')]
+    assert one[0]['kid'] == one[1]['kid'] and one[0]['s'] == pytest.approx(0.49) and one[1]['s'] == f and all(r['factor'] == pytest.approx(f) for r in one)
+    assert 'variance' in one[0]['s_is'] and 'deviation' in one[1]['s_is']
+    small['NIF-8'].head.injection.log_sigma[...] = jnp.linspace(-2, 1, 64)
+    two = [sample_scores(NIF, n=40, s=s_of(f, k), sampler=k, runs=tmp_path/'b') for k in ('trained', 'released')]
+    assert two[1]['kid'] == one[1]['kid'] and two[0]['kid'] != two[1]['kid']                   # the released sampler never sees Σ, and leaves it alone
+    assert float(small['NIF-8'].head.injection.log_sigma[...][-1]) == 1
+    assert sample_scores(NIF, n=40, s=0.0, runs=tmp_path/'b')['kid'] == sample_scores(NIF, n=40, s=0.0, sampler='released', runs=tmp_path/'b')['kid']
+    assert sample_scores(NF, n=40, s=0.0, runs=tmp_path)['kid'] == sample_scores(NF, n=40, s=1.0, runs=tmp_path)['kid']
+
+
+def plant(monkeypatch, distance):
+    "sample_scores replaced: `distance(config, reference, factor, sampler)` is the Fréchet distance and a hundred times KID; calls are noted."
+    calls = []
+    def score(config, *, n, t=1.0, s=1.0, sampler='trained', dims=None, reference='test', key=None, runs=None, progress=False):
+        factor = factor_of(s, sampler); d = distance(config, reference, factor, sampler); calls.append((reference, round(factor, 4), n, key is None))
+        part = dict(frechet=dict(value=d, name='FD-pixels', n=n, n_reference=360), kid=dict(value=d / 100, se=1e-4, name='KID-pixels'), neighbours=dict(recall=0.5, coverage=0.5, precision=0.5))
+        return dict(part, originals=part, n=n, n_reference=360, t=t, s=s, factor=factor, sampler=sampler, bits=3, weights='', compute='', seed=config.seed)
+    for module in (protocol, table1, off_manifold): monkeypatch.setattr(module, 'sample_scores', score)
+    return calls
+
+
+@pytest.mark.parametrize('sampler', ['trained', 'released'])
+def test_s_is_chosen_on_training_images_and_scored_once_on_fresh_samples(monkeypatch, sampler):
+    calls = plant(monkeypatch, lambda c, reference, f, k: 1 + abs(f - (COARSE[1] if reference == 'train' else COARSE[3])))
+    found = best_s(NIF, COARSE, sampler, 200, n_test=300)
+    assert found['factor'] == pytest.approx(COARSE[1]) and found['s'] == pytest.approx(s_of(COARSE[1], sampler)) and found['test']['frechet']['value'] == pytest.approx(1 + COARSE[3] - COARSE[1])
+    assert [c for c in calls if c[0] == 'test'] == [('test', COARSE[1], 300, True)] and sum(c[0] == 'train' and c[2] == 200 and not c[3] for c in calls) == len(COARSE)
+    assert not found['at_edge']
+
+
+def test_kid_overrules_only_when_it_is_sure():
+    points = lambda se: [dict(frechet=dict(value=f), kid=dict(value=k, se=se)) for f, k in ((1.01, 0.1), (1.0, 0.2), (2.0, 0.3))]
+    assert choose(points(0.01)) == (0, 'kid') and choose(points(0.1)) == (1, 'frechet')
+
+
+def test_wrong_arguments_and_missing_weights(small, monkeypatch, tmp_path, capsys):
+    for wrong in (dict(n=5), dict(n=40.0), dict(n=40, s=-1.0), dict(n=40, t=float('nan')), dict(n=40, sampler='paper'), dict(n=40, dims=100), dict(n=40, reference='valid')):
+        with pytest.raises(ValueError): sample_scores(NIF, runs=tmp_path, **wrong)
+    for call in (lambda: sample_scores(NF, n=40, sampler='released'), lambda: best_s(NF), lambda: best_s(NIF, grid=(0.5, 0.1)), lambda: reference_features(NIF, 'valid')):
+        with pytest.raises(ValueError): call()
+    monkeypatch.setenv('NIF_LIT_DATA', str(tmp_path))
+    assert check_features(768, 'smoke') == 'pixels' and 'no weights for 768' in capsys.readouterr().out
+    protocol._inception.cache_clear()
+    with pytest.raises(DataError, match='no weights for 768'): reference_features(experiment('digits', 'NIF-8', scale='laptop'), runs=tmp_path)
+
+
+def test_rows_say_what_is_missing(monkeypatch, tmp_path):
+    plant(monkeypatch, lambda c, reference, f, k: 2.0 if c.model == 'NF' else 1 + abs(f - 0.6))
+    configs = [experiment('digits', m) for m in ('NF', 'NIF-8')]
+    record, sections = table1.draw(configs, tmp_path, False)
+    rows = record['digits']['rows']
+    assert rows['NIF-8']['against']['trained']['best']['verdict'] == 'nearer' and rows['NIF-8']['against']['trained']['best']['ratio'] == pytest.approx(-0.5, abs=1e-3)
+    assert any(row[0] == 'NIF-16' and 'not run' in row for row in sections[0]['table'][1]) and (tmp_path/'table1_digits.png').exists()
+    assert 'nearer to the data than the NF in 1 of 1' in table1.on_the_manifold(record)[1] and 'for 0 of 1 NIFs' in table1.equals_nf(record)[0]
+    record, sections = table1.draw(configs[1:], tmp_path, False)                                # no NF: distances, no verdict
+    assert record['digits']['rows']['NIF-8']['against'] == dict(trained={}, released={}) and 'not run' in table1.on_the_manifold(record)[0]
+    for sampler in ('trained', 'released'): assert off_manifold.gain(configs[1], sampler)['verdict'] == 'yes'
+    monkeypatch.setenv('NIF_LIT_TRAIN', '0'); monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path/'none'))      # nothing scored, nothing may be made
+    assert table1.draw(configs, tmp_path, False) == (dict(digits=dict(n=0, rows={})), [])
+    assert not off_manifold.have(configs[1], 'trained')
+
+
+def test_bfloat16_by_pytorch_is_the_same_network():
+    pytest.importorskip('torch')
+    from nif_lit.frechet import Inception, InceptionFeatures
+    network = Inception(768, rng=np.random.default_rng(0))
+    images = np.random.default_rng(1).integers(0, 256, (2, 28, 28, 3), np.uint8)
+    plain, fast = (InceptionFeatures(network, batch_size=2, compute=c)(images, bits=8) for c in ('float32', 'bfloat16'))
+    assert np.abs(plain - fast).mean() < 0.02 * plain.std()
