@@ -413,8 +413,8 @@ class InceptionFeatures:
     compute: 'float32', 'bfloat16' (by PyTorch, where it is installed) or 'auto', the faster of the two here. Raises `ValueError` for another.
     """
     def __init__(self, network, source='random weights', batch_size=None, compute='float32'):
-        self.dims, self.source, self.batch_size = network.dims, source, batch_size or (16 if jax.default_backend() == 'cpu' else 128)
         self.compute = check_features_compute(compute)
+        self.dims, self.source, self.batch_size = network.dims, source, batch_size or (32 if self.compute == 'bfloat16' else 16 if jax.default_backend() == 'cpu' else 128)
         self._graphdef, self._state = nnx.split(network)
         self._run = InTorch(network) if self.compute == 'bfloat16' else partial(_features, self._graphdef, self._state)
 

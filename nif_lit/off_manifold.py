@@ -6,16 +6,16 @@
 __all__ = ['RAY', 'RAY_KEY', 'HEADER', 'OFF_MANIFOLD', 'FIGURES', 'ray', 'have', 'curve', 'gain', 'sweep_figure', 'cells_of',
            'draw', 'needs', 'best_is_positive']
 
-# %% ../nbs/34_off_the_manifold.ipynb #e4188e0f
+# %% ../nbs/34_off_the_manifold.ipynb #660eb838
 import jax
 import numpy as np
 from .experiments import Figure, by_dataset, by_model, load_run, plan, published, trains
 from .models import draw as draw_samples
 from .pictures import COLOURS, grid_figure, label_colours, save_png, style
-from .protocol import MEANINGS, SAMPLERS, SIZES, best_s, grid_of, sample_scores, scored, sweep, swept, unit_noise
+from .protocol import MEANINGS, SAMPLERS, SIZES, best_s, grid_at_hand, sample_scores, scored, sweep, unit_noise
 from .table1 import LABELS, against
 
-# %% ../nbs/34_off_the_manifold.ipynb #1faf483a
+# %% ../nbs/34_off_the_manifold.ipynb #1f1e9521
 RAY = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2)
 RAY_KEY = 7
 
@@ -26,20 +26,22 @@ def ray(model, sampler, factors=RAY, key=None, batch_size=100):
     key, model = jax.random.key(RAY_KEY) if key is None else key, unit_noise(model) if sampler == 'released' else model
     return np.concatenate([draw_samples(model, key, batch_size, s=f ** 2, batch_size=batch_size)[:1] for f in factors])
 
-# %% ../nbs/34_off_the_manifold.ipynb #b36d3456
+# %% ../nbs/34_off_the_manifold.ipynb #6e6a0670
 def have(config, sampler):
     "May a sweep, and the scores that judge it, be had: on disk, or allowed to be made (NIF_LIT_TRAIN)?"
     if trains(): return True
-    if not swept(config, sampler=sampler): return False
-    n = SIZES[config.scale]['sweep']; s = best_s(config, sampler=sampler, n_test=0)['s']
+    grid = grid_at_hand(config, sampler)
+    if grid is None: return False
+    n = SIZES[config.scale]['sweep']; s = best_s(config, grid, sampler, n_test=0)['s']
     return all(scored(config, n=n, s=v, sampler=sampler) for v in (0.0, s))
 
 
 def curve(config, sampler, progress=False):
     "One run's sweep against the test set: dict(factors, frechet, kid, se, recall, n, ...)."
-    points = sweep(config, sampler=sampler, progress=progress)
+    grid = grid_at_hand(config, sampler)
+    points = sweep(config, grid, sampler, progress=progress)
     take = lambda read: [read(p) for p in points]
-    return dict(factors=[float(f) for f in grid_of(config)], frechet=take(lambda p: p['frechet']['value']), kid=take(lambda p: p['kid']['value']), se=take(lambda p: p['kid']['se']), originals=take(lambda p: p['originals']['frechet']['value']),
+    return dict(factors=[float(f) for f in grid], frechet=take(lambda p: p['frechet']['value']), kid=take(lambda p: p['kid']['value']), se=take(lambda p: p['kid']['se']), originals=take(lambda p: p['originals']['frechet']['value']),
                 recall=take(lambda p: p['neighbours']['recall']), n=points[0]['n'], n_reference=points[0]['n_reference'], name=points[0]['frechet']['name'], kid_name=points[0]['kid']['name'], seed=config.seed, compute=points[0]['compute'])
 
 
@@ -49,15 +51,15 @@ def gain(config, sampler, progress=False):
     verdict: 'yes', 'no' (the choice is 0, or KID is worse there) or 'undecided' (KID differs by less than two standard errors); ratio = distance at s / at 0 - 1.
     """
     n = SIZES[config.scale]['sweep']
-    choice = best_s(config, sampler=sampler, n_test=n, progress=progress)
+    choice = best_s(config, grid_at_hand(config, sampler), sampler, n_test=n, progress=progress)
     numbers = lambda score: dict(frechet=score['frechet']['value'], kid=score['kid']['value'], se=score['kid']['se'])
     zero = sample_scores(config, n=n, s=0.0, sampler=sampler, progress=progress)
     versus = against([numbers(choice['test'])], [numbers(zero)])
     verdict = 'no' if choice['factor'] == 0 else {'nearer': 'yes', 'farther': 'no', 'undecided': 'undecided'}[versus['verdict']]
-    return dict({k: choice[k] for k in ('factor', 's', 'at_edge', 'by', 'n', 'n_reference', 'chosen_on', 's_is')}, ratio=versus['ratio'], kid=versus['kid'], se=versus['se'], verdict=verdict, frechet=numbers(choice['test'])['frechet'],
+    return dict(points=len(choice['points']), **{k: choice[k] for k in ('factor', 's', 'at_edge', 'by', 'n', 'n_reference', 'chosen_on', 's_is')}, ratio=versus['ratio'], kid=versus['kid'], se=versus['se'], verdict=verdict, frechet=numbers(choice['test'])['frechet'],
                 frechet_zero=numbers(zero)['frechet'], name=zero['frechet']['name'], seed=config.seed)
 
-# %% ../nbs/34_off_the_manifold.ipynb #c47894e8
+# %% ../nbs/34_off_the_manifold.ipynb #5e3bf1ca
 def sweep_figure(curves, nf=None):
     "Fréchet distance above, KID ± se below, against the factor on the deviation. curves: dict (model, sampler) -> list of `curve`, one per seed; nf: the NF's dict(frechet, kid, se)."
     from matplotlib.figure import Figure as Sheet
@@ -122,7 +124,7 @@ def draw(configs, out, progress=True):
         for c in nifs:
             for k in (k for k in SAMPLERS if have(c, k)):
                 curves.setdefault((c.model, k), []).append(curve(c, k, progress))
-                gains.setdefault(c.model, {}).setdefault(k, []).append(gain(c, k, progress) | dict(points=len(grid_of(c))))
+                gains.setdefault(c.model, {}).setdefault(k, []).append(gain(c, k, progress))
         nf = _nf(cs)
         record[name] = dict(nf=nf, gains=gains, curves={f'{m}, {k}': v for (m, k), v in curves.items()}, samplers=MEANINGS, ray=dict(factors=RAY, key=RAY_KEY))
         if not curves: continue
@@ -143,7 +145,7 @@ def needs(scale):
 OFF_MANIFOLD = Figure('off_manifold', 'Fig. 5, 6 and 10', needs, draw, ('fig5', 'fig6', 'fig10'))
 FIGURES = (OFF_MANIFOLD,)
 
-# %% ../nbs/34_off_the_manifold.ipynb #2f13c6e9
+# %% ../nbs/34_off_the_manifold.ipynb #fe982c41
 def best_is_positive(record):
     "Is there a best s > 0 (Fig. 6)? A sentence per data set and sampler, from the gains in the record."
     said = []

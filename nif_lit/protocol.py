@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['PARTS', 'MOST_TRAIN', 'SAMPLERS', 'MEANINGS', 'GRID', 'COARSE', 'SIZES', 'PixelFeatures', 'dims_at', 'check_features',
            'reference_features', 'check_sampler', 's_of', 'factor_of', 'unit_noise', 'scoring_key', 'sweep_key',
-           'scored', 'sample_scores', 'difference', 'choose', 'grid_of', 'sweep', 'swept', 'best_s']
+           'scored', 'sample_scores', 'difference', 'choose', 'grid_of', 'sweep', 'swept', 'grid_at_hand', 'best_s']
 
-# %% ../nbs/26_protocol.ipynb #33a2bcab
+# %% ../nbs/26_protocol.ipynb #9ce90cd1
 import math
 import os
 import tempfile
@@ -19,13 +19,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from .data import DataError, quantize, to_uint8
-from .experiments import cached, dataset_of, load_run, runs_folder
+from .experiments import cached, dataset_of, load_run, runs_folder, trains
 from .frechet import InceptionFeatures, check_dims, find_weights, frechet_distance, kid, neighbour_scores
 from .heads import GaussianNIF
 from .models import draw, parse_name
 from .training import config_hash, first_does
 
-# %% ../nbs/26_protocol.ipynb #fc38cadf
+# %% ../nbs/26_protocol.ipynb #1db48d12
 class PixelFeatures:
     """Images -> their first `dims` principal components, float64 (n, dims). The components are those of training images, uint8 levels (n, H, W, C).
 
@@ -67,7 +67,7 @@ def check_features(dims, scale):
         print(f'no weights for {dims} features here ({error}); at smoke scale FD-pixels stands in for FID-{dims}')
         return dims_at('smoke')
 
-# %% ../nbs/26_protocol.ipynb #227fd840
+# %% ../nbs/26_protocol.ipynb #4376ff88
 PARTS = ('test', 'originals', 'train')
 MOST_TRAIN = 10_000
 
@@ -126,7 +126,7 @@ def reference_features(config, part='test', *, dims=None, runs=None, progress=Fa
         if jax.process_index() == 0: _keep(path, found)
     return found
 
-# %% ../nbs/26_protocol.ipynb #01f586ea
+# %% ../nbs/26_protocol.ipynb #9e47bd8c
 SAMPLERS = ('trained', 'released')
 MEANINGS = {'trained': 'factor on the variance of the learned noise, N(0, s Sigma)', 'released': 'factor on the deviation of unit noise, N(0, s^2 I), as in the released code'}
 
@@ -155,7 +155,7 @@ def unit_noise(model):
     for part in (noise.log_sigma, *([noise.lower] if noise.covariance == 'dense' else [])): part[...] = jnp.zeros_like(part[...])
     return twin
 
-# %% ../nbs/26_protocol.ipynb #8a946eee
+# %% ../nbs/26_protocol.ipynb #375c2bd7
 def scoring_key():
     "The key of every score of samples that is reported."
     return jax.random.key(26_26)
@@ -218,7 +218,7 @@ def sample_scores(config, *, n, t=1.0, s=1.0, sampler='trained', dims=None, refe
                 sampler=sampler, s_is=MEANINGS[sampler], dims=settings['dims'], weights=found['weights'], compute=found['compute'], bits=config.bits, seed=config.seed,
                 seconds=found['seconds'], provenance=found['provenance'], **({'originals': found['originals']} if reference == 'test' else {}))
 
-# %% ../nbs/26_protocol.ipynb #f24c9bd2
+# %% ../nbs/26_protocol.ipynb #ffc4f3a2
 GRID = tuple(round(1.2 * i / 14, 4) for i in range(15))
 COARSE = tuple(GRID[i] for i in (0, 4, 7, 10, 14))
 SIZES = {'smoke': dict(sweep=200, table=300), 'laptop': dict(sweep=2_000, table=10_000), 'paper': dict(sweep=2_000, table=10_000)}
@@ -258,6 +258,12 @@ def swept(config, grid=None, sampler='trained', n=None, *, dims=None, runs=None)
     "Has `sweep` been called with these arguments before?"
     n = n or SIZES[config.scale]['sweep']
     return all(scored(config, n=n, s=s_of(f, sampler), sampler=sampler, dims=dims, key=sweep_key(), runs=runs) for f in _factors(grid or grid_of(config)))
+
+
+def grid_at_hand(config, sampler='trained', *, dims=None, runs=None):
+    "The finest grid whose sweep may be had: `grid_of(config)` where scores may be made (NIF_LIT_TRAIN) or are on disk, else `COARSE` where that is, else None."
+    if trains(): return grid_of(config)
+    return next((grid for grid in (grid_of(config), COARSE) if swept(config, grid, sampler, dims=dims, runs=runs)), None)
 
 
 def best_s(config, grid=None, sampler='trained', n=None, *, n_test=None, dims=None, runs=None, progress=False):

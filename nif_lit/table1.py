@@ -4,17 +4,17 @@
 
 # %% auto #0
 __all__ = ['WHERE', 'HEADER', 'LABELS', 'MARKS', 'TOLD', 'TABLE1', 'FIGURES', 'ready', 'scores_of', 'against', 'size_of',
-           'rows_of', 'cells_of', 'distances_figure', 'draw', 'needs', 'on_the_manifold', 'equals_nf']
+           'rows_of', 'cells_of', 'distances_figure', 'points_told', 'draw', 'needs', 'on_the_manifold', 'equals_nf']
 
-# %% ../nbs/31_fid.ipynb #8b7e1e83
+# %% ../nbs/31_fid.ipynb #b76ff823
 import math
 import numpy as np
 from .experiments import Figure, by_dataset, by_model, plan, published, trains
 from .models import parse_name
 from .pictures import COLOURS, label_colours, save_png, style
-from .protocol import MEANINGS, SAMPLERS, SIZES, best_s, sample_scores, scored, swept
+from .protocol import MEANINGS, SAMPLERS, SIZES, best_s, grid_at_hand, sample_scores, scored
 
-# %% ../nbs/31_fid.ipynb #bab899ea
+# %% ../nbs/31_fid.ipynb #8b17ab2a
 WHERE = ('0', 'best', '1')
 
 
@@ -35,14 +35,15 @@ def scores_of(config, n, progress=False):
     found, choices = {}, {}
     for sampler in SAMPLERS:
         found[sampler] = {w: _tell(sample_scores(config, n=n, s=float(w), sampler=sampler, progress=progress)) for w in ('0', '1')}
-        if not (trains() or swept(config, sampler=sampler)): continue
-        choice = best_s(config, sampler=sampler, n_test=0, progress=progress)
+        grid = grid_at_hand(config, sampler)
+        if grid is None: continue
+        choice = best_s(config, grid, sampler, n_test=0, progress=progress)
         if trains() or scored(config, n=n, s=choice['s'], sampler=sampler):
             found[sampler]['best'] = _tell(sample_scores(config, n=n, s=choice['s'], sampler=sampler, progress=progress))
             choices[sampler] = {k: v for k, v in choice.items() if k != 'test'}
     return found, choices
 
-# %% ../nbs/31_fid.ipynb #af0b73b8
+# %% ../nbs/31_fid.ipynb #592cc48f
 def against(nif, nf):
     """Scores of the same seeds, lists of dict(frechet, kid, se), compared: dict(ratio, kid, se, verdict, seeds), ratio = NIF / NF - 1 of the Fréchet distance.
 
@@ -56,7 +57,7 @@ def against(nif, nf):
     return dict(ratio=float(np.mean([a['frechet'] for a in nif]) / np.mean([b['frechet'] for b in nf]) - 1), kid=kid, se=se, seeds=k,
                 verdict='nearer' if kid < -2 * se else 'farther' if kid > 2 * se else 'undecided')
 
-# %% ../nbs/31_fid.ipynb #eacf1504
+# %% ../nbs/31_fid.ipynb #e100eaee
 def size_of(configs):
     "The n of a data set's rows: of the table's and the sweep's number of samples the one that most runs are ready for, the larger if equal."
     sizes = SIZES[configs[0].scale]
@@ -105,7 +106,7 @@ def cells_of(rows, models, printed, n):
                 elif model != 'NF': lines.append((model, label, where, printed.get(model, ''), 'not run', *[''] * (len(HEADER) - 5)))
     return lines
 
-# %% ../nbs/31_fid.ipynb #a0a046d1
+# %% ../nbs/31_fid.ipynb #26c15662
 MARKS = {('trained', '0'): ('o', 'none'), ('trained', 'best'): ('*', None), ('trained', '1'): ('o', None), ('released', 'best'): ('P', 'none'), ('released', '1'): ('s', 'none')}
 TOLD = {('trained', '0'): 's = 0, both', ('trained', 'best'): 'best s, trained Σ', ('trained', '1'): 's = 1, trained Σ', ('released', 'best'): 'best s, released', ('released', '1'): 's = 1, released'}
 
@@ -131,6 +132,12 @@ def distances_figure(rows, xlabel):
     return fig
 
 
+def points_told(rows):
+    "How many points the choices of s had."
+    found = {len(c['points']) for r in rows.values() for by in r['choices'].values() for c in by.values()}
+    return f"The choice is among {' or '.join(map(str, sorted(found)))} values of √s. " if found else ''
+
+
 def draw(configs, out, progress=True):
     "Table 1 of every data set, from the runs and, with NIF_LIT_TRAIN=0, the scores that are there: record and sections. [Table 1]"
     record, sections, printed = {}, [], published().get('table1', {})
@@ -143,7 +150,7 @@ def draw(configs, out, progress=True):
         record[name] = dict(n=n, n_reference=one['n_reference'], n_sweep=SIZES[cs[0].scale]['sweep'], name=what, bits=one['bits'], weights=one['weights'], compute=one['compute'], samplers=MEANINGS, rows=rows, published=printed.get(name, {}))
         header = tuple(what if h == 'distance' else h.replace('KID', one['kid']['name']) for h in HEADER)
         note = (f"{what} and {one['kid']['name']} (± se) of n = {n:,} samples against {one['n_reference']:,} test images at {one['bits']} bits; lower is better. Best s: chosen on training images from sweeps of n = {record[name]['n_sweep']:,}. "
-                f"Against the NF: by KID at two standard errors. Published: FID of 2048 features from 25,000 samples through another image path, on another scale" + ('.' if what == 'FID' else f', never comparable with {what}; compare the order and the change.'))
+                f"{points_told(rows)}Against the NF: by KID at two standard errors. Published: FID of 2048 features from 25,000 samples through another image path, on another scale" + ('.' if what == 'FID' else f', never comparable with {what}; compare the order and the change.'))
         sections.append(dict(title=f'Distance to the data, {name} (Table 1)', caption=note, table=(header, cells_of(rows, models, record[name]['published'], n))))
         if any(m != 'NF' for m in rows):
             save_png(distances_figure(rows, f'{what} to the test set, n = {n:,}'), out/f'table1_{name}.png')
@@ -159,7 +166,7 @@ def needs(scale):
 TABLE1 = Figure('table1', 'Table 1', needs, draw, ('fid',))
 FIGURES = (TABLE1,)
 
-# %% ../nbs/31_fid.ipynb #9cfa6c59
+# %% ../nbs/31_fid.ipynb #e98b4b11
 def _counts(rows, sampler, where):
     found = {m: r['against'][sampler][where] for m, r in rows.items() if where in r['against'].get(sampler, {})}
     return found, {v: sum(d['verdict'] == v for d in found.values()) for v in ('nearer', 'farther', 'undecided')}
