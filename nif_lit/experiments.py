@@ -207,7 +207,7 @@ def cached(config, name, settings, compute, *, runs=None):
 class Figure:
     """A figure or a table of the paper. needs(scale) -> the Experiments; draw(configs, out, progress) -> (record, sections), from those that have finished.
 
-    name: as typed on the command line; paper: what the paper calls it; aliases: other names. record is JSON-able; sections are those of `gallery`,
+    name: as typed on the command line; paper: what the paper calls it; aliases: other names; part_of: a figure that already holds this one, so that 'all' makes it once. record is JSON-able; sections are those of `gallery`,
     their pictures written under out.
     """
     name: str
@@ -215,6 +215,7 @@ class Figure:
     needs: Callable
     draw: Callable
     aliases: tuple = ()
+    part_of: str = ''
 
 
 def trains():

@@ -5,25 +5,25 @@
 # %% auto #0
 __all__ = ['FIGURES', 'find_figures', 'work', 'train_all', 'reproduce']
 
-# %% ../nbs/39_reproduce.ipynb #3657e147
+# %% ../nbs/39_reproduce.ipynb #5c04f8b0
 import time
 from pathlib import Path
 from . import architectures, deep, embeddings, off_manifold, reconstructions, samples, table1, table2, temperature
 from .experiments import SCALES, finished, make, nearest, provenance, run, runs_folder, trains
 from .pictures import gallery, text_table
 
-# %% ../nbs/39_reproduce.ipynb #6621f2f2
+# %% ../nbs/39_reproduce.ipynb #fb4f12f6
 FIGURES = {figure.name: figure for figure in (*table2.FIGURES, *table1.FIGURES, *samples.FIGURES, *temperature.FIGURES, *off_manifold.FIGURES, *reconstructions.FIGURES,
                                               *embeddings.FIGURES, *deep.FIGURES, *architectures.FIGURES)}
 
 
 def find_figures(names=('all',)):
-    "The Figures of some names or aliases, in the order of `FIGURES`; 'all' for every one. Raises `ValueError` with the nearest known name."
+    "The Figures of some names or aliases, in the order of `FIGURES`; 'all' for every one that is no part of another. Raises `ValueError` with the nearest known name."
     aliases = {alias: figure.name for figure in FIGURES.values() for alias in figure.aliases}
     wanted = {aliases.get(name, name) for name in (nearest('figure or table', name, ['all', *FIGURES, *aliases]) for name in names or ['all'])}
-    return [figure for name, figure in FIGURES.items() if name in wanted or 'all' in wanted]
+    return [figure for name, figure in FIGURES.items() if name in wanted or ('all' in wanted and not figure.part_of)]
 
-# %% ../nbs/39_reproduce.ipynb #f15141c5
+# %% ../nbs/39_reproduce.ipynb #11a3b123
 def work(config):
     "What training an Experiment costs, in arbitrary units: images × pixels × steps × channels². Runs of minutes count as one image per 10 ms."
     pixels = {'digits': 64, 'fashion_mnist': 784, 'cifar10': 1024, 'celeba': 4096}[config.dataset]
