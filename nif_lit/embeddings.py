@@ -101,7 +101,7 @@ def pictures_of(config, noise=None):
 CLASSES = {'digits': tuple('0123456789'), 'fashion_mnist': ('T-shirt', 'trousers', 'pullover', 'dress', 'coat', 'sandal', 'shirt', 'sneaker', 'bag', 'boot'),
            'cifar10': ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')}
 RIVALS = ('NF, PCA-{}', 'pixels, PCA-{}')                              # what a NIF of M dimensions must beat, if it has learned more than a dimension
-HEADER = ('representation', 'dims', 'seeds', 'k-NN, %', '− NF', '', 'linear, %', '− NF', '')
+HEADER = ('representation', 'dims', 'seeds', 'k-NN, %', '− NF', 'verdict', 'linear, %', '− NF', 'verdict')
 
 
 def _gather(configs):
@@ -135,14 +135,14 @@ def _cells(name, row):
     if row is None: return (name, '', '', 'not run', '', '', '', '', '')
     def of(r):
         d = r['minus'].get('NF')
-        return (f"{100 * r['mean']:.1f} ± {100 * max(r['se'], r['sd'] or 0):.1f}", *(('', '') if d is None else (f"{100 * d['mean']:+.1f} ± {100 * d['se']:.1f}", d['verdict'])))
+        return (f"{100 * r['mean']:.1f} ± {100 * max(r['se'], r['sd'] or 0):.1f}", *(('', '') if d is None else (f"{100 * d['mean']:+.1f} ± {100 * d['se']:.1f}", f"{d['verdict']}, {'p < 0.001' if d['p'] < 0.001 else 'p = %.3f' % d['p']}")))
     return (name, row['dims'], len(row['seeds']) or '', *of(row['k-NN']), *of(row['linear']))
 
 
 def _curves(rows, Ms, N):
     "Accuracy against M for NIF, NF and pixels, both probes on one scale."
     from matplotlib.figure import Figure as Canvas
-    families = {'NIF-M, mode': ('NIF-{}, mode', COLOURS['NIF'], 'o-'), 'NF latents, PCA-M': ('NF, PCA-{}', COLOURS['NF'], 's-'), 'pixels, PCA-M': ('pixels, PCA-{}', COLOURS['data'], '^-')}
+    families = {'NIF-M, mode': ('NIF-{}, mode', COLOURS['NIF'], 'o-'), 'NIF-M, posterior mean': ('NIF-{}, posterior mean', COLOURS['NIF'], 'D:'), 'NF latents, PCA-M': ('NF, PCA-{}', COLOURS['NF'], 's-'), 'pixels, PCA-M': ('pixels, PCA-{}', COLOURS['data'], '^-')}
     with style():
         fig = Canvas(figsize=(7.6, 3.0), dpi=90, layout='constrained')
         axes = fig.subplots(1, 2, sharey=True)
@@ -178,9 +178,9 @@ def _of_dataset(name, configs, out):
     about = f'{len(data.train):,} training, {len(data.valid):,} validation, {len(labels):,} test images; chance is {100 * chance:.0f} %.'
     sections = [dict(title=f'Test latents of {name} (Fig. 2)', png=f'fig2_{name}.png', alt=f'UMAPs of {", ".join(pictures)}, each with the labels of the points shown, with more neighbours, without labels, and with labels of other points only, coloured by class.',
                      caption=f'Rows: {", ".join(pictures)} ({N} dimensions for the NF). First column: the paper\'s way, supervised by the labels of the points shown; second: the same with 50 neighbours; third: no labels; fourth: half of the labels given, the other half shown. '
-                             f'The number is the share of points whose neighbours in the picture name their class. Where noise separates, a separated NIF is no evidence.'),
+                             f'At most 4,000 points are drawn; the number, over all of them, is the share whose neighbours in the picture name their class. Where noise separates, a separated NIF is no evidence.'),
                 dict(title=f'Probes on held-out latents of {name}', table=(HEADER, [_cells(r, rows.get(r)) for r in order]), png=f'fig2_{name}_probes.png', alt=f'{name}: held-out accuracy of k-NN and of a linear probe against M, for the NIF, the NF\'s latents and pixels reduced to M, with the full NF and pixels as dashed levels.',
-                     caption=f'{about} Accuracy ± the larger of its standard error over images and its deviation over seeds; − NF is paired by image and seed, and judged at two standard errors. Bars in the picture are two errors to each side. If the NIF learned classes, blue would lie above orange and grey at the same M.')]
+                     caption=f'{about} Accuracy ± the larger of its standard error over images and its deviation over seeds; − NF is paired by image and seed, and judged at two standard errors; p is exact (McNemar), of the first seed. Bars in the picture are two errors to each side. If the NIF learned classes, blue would lie above orange and grey at the same M.')]
     return record, sections
 
 
@@ -204,7 +204,7 @@ def sentence(record):
     said = []
     for name, r in record.items():
         rows, text = r['rows'], [f"**{name}** ({r['n_test']:,} test images)."]
-        nifs = {m: row for m, row in rows.items() if m.startswith('NIF')}
+        nifs = {m: row for m, row in sorted(rows.items(), key=lambda pair: pair[1]['dims']) if m.startswith('NIF')}
         for probe in PROBES:
             told = {m: row[probe]['minus']['NF'] for m, row in nifs.items() if 'NF' in row[probe]['minus']}
             words = [f"{m} {d['verdict']} ({100 * d['mean']:+.1f} ± {100 * d['se']:.1f})" for m, d in told.items()]
@@ -212,6 +212,8 @@ def sentence(record):
         for form, label in zip(RIVALS, ("principal components of the NF's latents", 'principal components of the pixels')):
             calls = [d['verdict'] for row in nifs.values() for probe in PROBES if (d := row[probe]['minus'].get(form.format(row['dims'])))]
             if calls: text.append(f"Against as many {label} the NIF is better in {calls.count('better')}, worse in {calls.count('worse')} and undecided in {calls.count('undecided')} of {len(calls)} comparisons.")
+        reduced = [f"to {row['dims']}: " + ', '.join(f"{100 * row[probe]['mean']:.1f} % by {probe}" for probe in PROBES) for m, row in sorted(rows.items(), key=lambda pair: pair[1]['dims']) if m.startswith('NF, PCA')]
+        if reduced: text.append(f"Dimension alone, the NF's latents reduced by PCA {'; '.join(reduced)}.")
         shown = '; '.join(f"{m}: " + ', '.join(f"{w} {v['accuracy']:.2f}" for w, v in ways.items()) for m, ways in r['pictures'].items())
         text.append(f"Neighbours in the pictures name the class: {shown}; chance is {r['chance']:.2f}.")
         said.append(' '.join(text))

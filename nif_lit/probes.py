@@ -244,8 +244,8 @@ def picture_accuracy(points, labels, *, known=None, k=15):
 CLASS_COLOURS = ('#332288', '#DDAA33', '#117733', '#CC6677', '#88CCEE', '#882255', '#44AA99', '#999933', '#AA4499', '#000000')
 
 
-def scatter_figure(panels, classes, *, columns=3, panel=2.7, size=None):
-    "A figure of points by class. panels: dict title -> (points (n, 2), labels (n,)), row by row; classes: the names, at most 10. Raises `ValueError` where they do not fit."
+def scatter_figure(panels, classes, *, columns=3, panel=2.7, drawn=4_000):
+    "A figure of points by class. panels: dict title -> (points (n, 2), labels (n,)), row by row, at most `drawn` points of each; classes: the names, at most 10. Raises `ValueError` where they do not fit."
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
     if not panels or not 1 <= len(classes) <= len(CLASS_COLOURS): raise ValueError(f'expected panels, and 1 to {len(CLASS_COLOURS)} classes, got {len(panels)} and {len(classes)}')
@@ -258,10 +258,10 @@ def scatter_figure(panels, classes, *, columns=3, panel=2.7, size=None):
         fig.subplots_adjust(left=0.012, right=0.988, top=1 - 0.42 / height, bottom=0.55 / height, wspace=0.05, hspace=0.42 / panel)
         for i, (title, (points, labels)) in enumerate(panels.items()):
             ax = fig.add_subplot(rows, columns, i + 1)
-            order = np.random.default_rng(0).permutation(len(points))                           # so that no class lies on top of the others
+            order = np.random.default_rng(0).permutation(len(points))[:drawn]                   # so that no class lies on top of the others
             for marker, chosen in (('o', labels[order] < 5), ('^', labels[order] >= 5)):
                 at = order[chosen]
-                ax.scatter(*points[at].T, c=[CLASS_COLOURS[c] for c in labels[at]], marker=marker, s=size or np.clip(6_000 / len(points), 1.5, 13), lw=0)
+                ax.scatter(*points[at].T, c=[CLASS_COLOURS[c] for c in labels[at]], marker=marker, s=np.clip(6_000 / len(order), 3, 13), lw=0)
             low, high = np.percentile(points, [0.5, 99.5], axis=0)                              # a few far points must not shrink the rest
             middle, half = (low + high) / 2, 0.56 * (high - low).max()
             ax.set(xlim=(middle[0] - half, middle[0] + half), ylim=(middle[1] - half, middle[1] + half), xticks=[], yticks=[])
