@@ -6,7 +6,7 @@
 __all__ = ['RAY', 'RAY_KEY', 'HEADER', 'OFF_MANIFOLD', 'FIG5', 'FIG6', 'FIG10', 'FIGURES', 'ray', 'have', 'curve', 'gain',
            'sweep_figure', 'cells_of', 'draw_rays', 'draw_sweeps', 'draw', 'needs', 'best_is_positive']
 
-# %% ../nbs/34_off_the_manifold.ipynb #660eb838
+# %% ../nbs/34_off_the_manifold.ipynb #27d42298
 import jax
 import numpy as np
 from .experiments import Figure, by_dataset, by_model, load_run, plan, published, trains
@@ -15,7 +15,7 @@ from .pictures import COLOURS, grid_figure, label_colours, save_png, style
 from .protocol import MEANINGS, SAMPLERS, SIZES, best_s, grid_at_hand, sample_scores, scored, sweep, unit_noise
 from .table1 import LABELS, against
 
-# %% ../nbs/34_off_the_manifold.ipynb #1f1e9521
+# %% ../nbs/34_off_the_manifold.ipynb #0ac4ec93
 RAY = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2)
 RAY_KEY = 7
 
@@ -26,7 +26,7 @@ def ray(model, sampler, factors=RAY, key=None, batch_size=100):
     key, model = jax.random.key(RAY_KEY) if key is None else key, unit_noise(model) if sampler == 'released' else model
     return np.concatenate([draw_samples(model, key, batch_size, s=f ** 2, batch_size=batch_size)[:1] for f in factors])
 
-# %% ../nbs/34_off_the_manifold.ipynb #6e6a0670
+# %% ../nbs/34_off_the_manifold.ipynb #ce87c6ba
 def have(config, sampler):
     "May a sweep, and the scores that judge it, be had: on disk, or allowed to be made (NIF_LIT_TRAIN)?"
     if trains(): return True
@@ -59,7 +59,7 @@ def gain(config, sampler, progress=False):
     return dict(points=len(choice['points']), **{k: choice[k] for k in ('factor', 's', 'at_edge', 'by', 'n', 'n_reference', 'chosen_on', 's_is')}, ratio=versus['ratio'], kid=versus['kid'], se=versus['se'], verdict=verdict, frechet=numbers(choice['test'])['frechet'],
                 frechet_zero=numbers(zero)['frechet'], name=zero['frechet']['name'], seed=config.seed)
 
-# %% ../nbs/34_off_the_manifold.ipynb #5e3bf1ca
+# %% ../nbs/34_off_the_manifold.ipynb #b0cc24aa
 def sweep_figure(curves, nf=None):
     "Fréchet distance above, KID ± se below, against the factor on the deviation. curves: dict (model, sampler) -> list of `curve`, one per seed; nf: the NF's dict(frechet, kid, se)."
     from matplotlib.figure import Figure as Sheet
@@ -84,14 +84,15 @@ def sweep_figure(curves, nf=None):
     return fig
 
 
-HEADER = ('model', 'sampler', 'seed', 'points', 'best √s', 'distance there', 'at s = 0', 'change', 'KID × 1000, difference', 'a best s > 0?', 'n')
+HEADER = ('model', 'sampler', 'best √s', 'distance there', 'at s = 0', 'KID × 1000, change', 'better than s = 0?')
 
 
 def cells_of(gains, models):
     "Rows of texts under `HEADER`; 'not run' where there is no sweep."
-    def line(model, sampler, g):
-        return (model, LABELS[sampler], g['seed'], g['points'], f"{g['factor']:.3g}" + (' (last point)' if g['at_edge'] else ''), f"{g['frechet']:.3f}", f"{g['frechet_zero']:.3f}", f"{g['ratio']:+.0%}", f"{1e3 * g['kid']:+.3f} ± {1e3 * g['se']:.3f}", g['verdict'], f"{g['n']:,}")
-    return [row for m in models for k in SAMPLERS for row in ([line(m, k, g) for g in gains.get(m, {}).get(k, [])] or [(m, LABELS[k], '', '', 'not run', *[''] * (len(HEADER) - 5))])]
+    def line(model, sampler, g, several):
+        return (model + (f", seed {g['seed']}" if several else ''), sampler, f"{g['factor']:.2g} of {g['points']}" + (', last' if g['at_edge'] else ''), f"{g['frechet']:.3f}", f"{g['frechet_zero']:.3f}",
+                f"{1e3 * g['kid']:+.3f} ± {1e3 * g['se']:.3f}", f"{g['verdict']}, {g['ratio']:+.0%}")
+    return [row for m in models for k in SAMPLERS for found in [gains.get(m, {}).get(k, [])] for row in ([line(m, k, g, len(found) > 1) for g in found] or [(m, k, 'not run', *[''] * (len(HEADER) - 3))])]
 
 
 def _nf(configs):
@@ -141,7 +142,7 @@ def draw_sweeps(configs, out, progress=True):
         save_png(sweep_figure(curves, nf), out/f'fig6_{name}.png')
         header = tuple(f"{one['name']} there" if h == 'distance there' else h.replace('KID', one['kid_name']) for h in HEADER)
         sections.append(dict(title=f'Distance against √s, {name} (Fig. 6, 10)', png=f'fig6_{name}.png', table=(header, cells_of(gains, models)), alt=f"{name}: {one['name']} and KID of every NIF against the square root of s, both samplers, and the NF as a level.",
-                             caption=f"n = {one['n']:,} samples per point against {one['n_reference']:,} test images at {cs[0].bits} bits; bars: one standard error of KID. Thin lines: further seeds. The table's best √s is chosen on training images; its gain over s = 0 is measured on fresh samples and test images. "
+                             caption=f"n = {one['n']:,} samples per point against {one['n_reference']:,} test images at {cs[0].bits} bits; bars: one standard error of KID. Thin lines: further seeds. The table's best √s, of so many points, is chosen on training images; last: at the grid's end; its gain over s = 0 is measured on fresh samples and test images. "
                                      + (f"The released code's own best: {' to '.join(f'{v:g}' for v in printed)} on its deviation. " if printed else '') + 'A flat line would mean that the noise does not matter; a minimum at the left edge, that the manifold is best.'))
     return record, sections
 
@@ -169,7 +170,7 @@ FIG6 = Figure('fig6', 'Fig. 6', _only('celeba', ('NF', 'NIF-128')), draw_sweeps,
 FIG10 = Figure('fig10', 'Fig. 10', _only('cifar10'), draw_sweeps, part_of='off_manifold')
 FIGURES = (OFF_MANIFOLD, FIG5, FIG6, FIG10)
 
-# %% ../nbs/34_off_the_manifold.ipynb #fe982c41
+# %% ../nbs/34_off_the_manifold.ipynb #8da26b58
 def best_is_positive(record):
     "Is there a best s > 0 (Fig. 6)? A sentence per data set and sampler, from the gains in the record."
     said = []

@@ -6,7 +6,7 @@
 __all__ = ['WHERE', 'HEADER', 'LABELS', 'MARKS', 'TOLD', 'TABLE1', 'FIGURES', 'ready', 'scores_of', 'against', 'size_of',
            'rows_of', 'cells_of', 'distances_figure', 'points_told', 'draw', 'needs', 'on_the_manifold', 'equals_nf']
 
-# %% ../nbs/31_fid.ipynb #b76ff823
+# %% ../nbs/31_fid.ipynb #1dbfcd22
 import math
 import numpy as np
 from .experiments import Figure, by_dataset, by_model, plan, published, trains
@@ -14,7 +14,7 @@ from .models import parse_name
 from .pictures import COLOURS, label_colours, save_png, style
 from .protocol import MEANINGS, SAMPLERS, SIZES, best_s, grid_at_hand, sample_scores, scored
 
-# %% ../nbs/31_fid.ipynb #8b17ab2a
+# %% ../nbs/31_fid.ipynb #e9f40467
 WHERE = ('0', 'best', '1')
 
 
@@ -43,7 +43,7 @@ def scores_of(config, n, progress=False):
             choices[sampler] = {k: v for k, v in choice.items() if k != 'test'}
     return found, choices
 
-# %% ../nbs/31_fid.ipynb #592cc48f
+# %% ../nbs/31_fid.ipynb #93a5bf6f
 def against(nif, nf):
     """Scores of the same seeds, lists of dict(frechet, kid, se), compared: dict(ratio, kid, se, verdict, seeds), ratio = NIF / NF - 1 of the Fréchet distance.
 
@@ -57,7 +57,7 @@ def against(nif, nf):
     return dict(ratio=float(np.mean([a['frechet'] for a in nif]) / np.mean([b['frechet'] for b in nf]) - 1), kid=kid, se=se, seeds=k,
                 verdict='nearer' if kid < -2 * se else 'farther' if kid > 2 * se else 'undecided')
 
-# %% ../nbs/31_fid.ipynb #e100eaee
+# %% ../nbs/31_fid.ipynb #29ca871d
 def size_of(configs):
     "The n of a data set's rows: of the table's and the sweep's number of samples the one that most runs are ready for, the larger if equal."
     sizes = SIZES[configs[0].scale]
@@ -81,32 +81,40 @@ def rows_of(configs, n, progress=False):
     return rows
 
 
-HEADER = ('model', 'sampler', 's', 'published', 'distance', 'change', 'KID × 1000', 'against the NF', 'recall', 'coverage', 'to 8-bit originals', 'n')
+HEADER = ('model', 'samples', 'published', 'distance', 'against the NF', 'KID × 1000', 'recall, coverage', 'to the originals')
 LABELS = {'trained': 'trained Σ', 'released': 'released, Σ = I'}
 
 
-def _s(score, where): return where if where != 'best' else 'best: ' + ' '.join(f'{v:.3g}' for v in sorted({round(f, 4) for f in score['factors']})) + ' (√s)'
+def _told(n, se): return f'{n:.3f} ± {se:.3f}'
 
 
-def cells_of(rows, models, printed, n):
+def _samples(sampler, where, score=None):
+    "What a row's samples are, in words; the best s as its factor √s."
+    if where == '0': return 's = 0'
+    at = 's = 1' if where == '1' else 'best' + ('' if score is None else ' √s ' + ' '.join(f'{v:.2g}' for v in sorted({round(f, 4) for f in score['factors']})))
+    return f'{at}, {sampler}'.replace(' ', ' ')
+
+
+def cells_of(rows, models, printed):
     "Rows of texts under `HEADER`; 'not run' where there is no score."
-    def line(model, sampler, label, where, score, versus):
-        return (model, label, '' if model == 'NF' else _s(score, where), printed.get(model, '') if where == 'best' or model == 'NF' else '',
-                f"{score['frechet']:.3f}" + (f" ± {np.std(score['values'], ddof=1):.3f}" if len(score['values']) > 1 else ''), '' if versus is None else f"{versus['ratio']:+.0%}",
-                f"{1e3 * score['kid']:.3f} ± {1e3 * score['se']:.3f}", '' if versus is None else versus['verdict'], f"{score['recall']:.2f}", f"{score['coverage']:.2f}", f"{score['originals']:.3f}", f'{n:,}')
+    def line(model, label, number, score, versus):
+        sd = np.std(score['values'], ddof=1) if len(score['values']) > 1 else None
+        return (model, label, number, f"{score['frechet']:.3f}" if sd is None else _told(score['frechet'], sd), '' if versus is None else f"{versus['ratio']:+.0%} {versus['verdict']}",
+                _told(1e3 * score['kid'], 1e3 * score['se']), f"{score['recall']:.2f}, {score['coverage']:.2f}", f"{score['originals']:.3f}")
     lines = []
     for model in models:
-        if model not in rows: lines.append((model, 'not run', '', printed.get(model, ''), *[''] * (len(HEADER) - 4))); continue
+        number = printed.get(model, '')
+        if model not in rows: lines.append((model, 'not run', number, *[''] * (len(HEADER) - 3))); continue
         scores, versus = rows[model]['scores'], rows[model]['against']
         for sampler, at in scores.items():
             for where in WHERE:
-                if where == '0' and sampler == 'released': continue
-                label = '' if model == 'NF' else 'both' if where == '0' else LABELS[sampler]
-                if where in at: lines.append(line(model, sampler, label, where, at[where], versus.get(sampler, {}).get(where)))
-                elif model != 'NF': lines.append((model, label, where, printed.get(model, ''), 'not run', *[''] * (len(HEADER) - 5)))
+                if model == 'NF' and where != '1' or where == '0' and sampler == 'released': continue
+                shown = number if where == 'best' or model == 'NF' else ''
+                if where in at: lines.append(line(model, '' if model == 'NF' else _samples(sampler, where, at[where]), shown, at[where], versus.get(sampler, {}).get(where)))
+                else: lines.append((model, _samples(sampler, where), shown, 'not run', *[''] * (len(HEADER) - 4)))
     return lines
 
-# %% ../nbs/31_fid.ipynb #26c15662
+# %% ../nbs/31_fid.ipynb #479a35b1
 MARKS = {('trained', '0'): ('o', 'none'), ('trained', 'best'): ('*', None), ('trained', '1'): ('o', None), ('released', 'best'): ('P', 'none'), ('released', '1'): ('s', 'none')}
 TOLD = {('trained', '0'): 's = 0, both', ('trained', 'best'): 'best s, trained Σ', ('trained', '1'): 's = 1, trained Σ', ('released', 'best'): 'best s, released', ('released', '1'): 's = 1, released'}
 
@@ -149,9 +157,9 @@ def draw(configs, out, progress=True):
         what = one['frechet']['name']
         record[name] = dict(n=n, n_reference=one['n_reference'], n_sweep=SIZES[cs[0].scale]['sweep'], name=what, bits=one['bits'], weights=one['weights'], compute=one['compute'], samplers=MEANINGS, rows=rows, published=printed.get(name, {}))
         header = tuple(what if h == 'distance' else h.replace('KID', one['kid']['name']) for h in HEADER)
-        note = (f"{what} and {one['kid']['name']} (± se) of n = {n:,} samples against {one['n_reference']:,} test images at {one['bits']} bits; lower is better. Best s: chosen on training images from sweeps of n = {record[name]['n_sweep']:,}. "
-                f"{points_told(rows)}Against the NF: by KID at two standard errors. Published: FID of 2048 features from 25,000 samples through another image path, on another scale" + ('.' if what == 'FID' else f', never comparable with {what}; compare the order and the change.'))
-        sections.append(dict(title=f'Distance to the data, {name} (Table 1)', caption=note, table=(header, cells_of(rows, models, record[name]['published'], n))))
+        note = (f"{what} and {one['kid']['name']} (± se) of n = {n:,} samples against {one['n_reference']:,} test images at {one['bits']} bits, in the last column against their 8-bit originals; lower is better. trained: noise N(0, sΣ); released: N(0, s²I), as the released code draws; at s = 0 both are one. Best s: chosen on training images from sweeps of n = {record[name]['n_sweep']:,}. "
+                f"{points_told(rows)}Against the NF: the change of the distance, and nearer or farther by KID at two standard errors. Published: FID of 2048 features from 25,000 samples through another image path, on another scale" + ('.' if what == 'FID' else f', never comparable with {what}; compare the order and the change.'))
+        sections.append(dict(title=f'Distance to the data, {name} (Table 1)', caption=note, table=(header, cells_of(rows, models, record[name]['published']))))
         if any(m != 'NF' for m in rows):
             save_png(distances_figure(rows, f'{what} to the test set, n = {n:,}'), out/f'table1_{name}.png')
             sections[-1] |= dict(png=f'table1_{name}.png', alt=f'{name}: {what} of every NIF at s = 0, at the best s and at s = 1, for both samplers, and the NF as a dashed line.')
@@ -166,7 +174,7 @@ def needs(scale):
 TABLE1 = Figure('table1', 'Table 1', needs, draw, ('fid',))
 FIGURES = (TABLE1,)
 
-# %% ../nbs/31_fid.ipynb #e98b4b11
+# %% ../nbs/31_fid.ipynb #0257d2a4
 def _counts(rows, sampler, where):
     found = {m: r['against'][sampler][where] for m, r in rows.items() if where in r['against'].get(sampler, {})}
     return found, {v: sum(d['verdict'] == v for d in found.values()) for v in ('nearer', 'farther', 'undecided')}
