@@ -161,7 +161,7 @@ def test_the_figure_says_what_was_not_run(monkeypatch, tmp_path):
         record, sections = e.draw(there, tmp_path)
         json.dumps(record, allow_nan=False)
         of, rows = record['digits'], {row[0]: row for row in sections[1]['table'][1]}
-        assert len(rows) == 14 and rows['NIF-8, mode'][3] == 'not run' and {r for r in rows if 'not run' in rows[r]} == set(of['not_run'])
+        assert len(rows) == 14 and rows['NIF-8, mode'][2] == 'not run' and {r for r in rows if 'not run' in rows[r]} == set(of['not_run'])
         minus = of['rows'].get('NIF-16, mode', {}).get('linear', {}).get('minus', {})
         assert set(minus) == ({'NF', 'NF, PCA-16', 'pixels, PCA-16'} if any(c.model == 'NF' for c in there) else {'pixels, PCA-16'}) if of['rows'].get('NIF-16, mode') else not minus
         assert all((tmp_path/s['png']).is_file() for s in sections) and 'digits' in e.sentence(record)
