@@ -1,4 +1,13 @@
+import atexit
 import os
+import shutil
+import tempfile
+
+if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:                              # one compilation for all workers, notebooks and commands of a session; none is left behind
+    os.environ['JAX_COMPILATION_CACHE_DIR'] = tempfile.mkdtemp(prefix='nif_lit_compiled_')
+    atexit.register(shutil.rmtree, os.environ['JAX_COMPILATION_CACHE_DIR'], ignore_errors=True)
+    os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
+
 import jax
 import pytest
 from flax import nnx
