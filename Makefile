@@ -26,7 +26,7 @@ $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
 	@echo "Installing what the tests need ..."
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-dev.lock && touch $@
 
-reproduce: $(VENV)/.runtime  ## train NF and NIF on digits and draw every figure (under 6 minutes after installation)
+reproduce: $(VENV)/.runtime  ## train NF and NIF on digits and draw every figure (some minutes after installation)
 	@$(BIN)/nif_lit reproduce --scale smoke
 
 test: $(VENV)/.dev  ## everything that CI runs
