@@ -116,7 +116,9 @@ class GaussianInjection(Layer):
 
     def whitened(self, x):
         "W = Σ^-½ A (N, M) and r = Σ^-½ (x - b) (batch, N): all that a density needs."
-        return self.whiten(self.A[...].T).T, self.whiten(x - self.b[...])
+        if self.covariance == 'dense': return self.whiten(self.A[...].T).T, self.whiten(x - self.b[...])
+        scale = jnp.exp(-self.log_sigma[...])
+        return scale[..., None] * self.A[...], scale * (x - self.b[...])
 
     def forward(self, z: Float[Array, "batch M"], *, key=None, s=1.0) -> Float[Array, "batch N"]:
         "A draw from N(Az + b, sΣ); s = 0: the point Az + b on the manifold. [paper 8]"

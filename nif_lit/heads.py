@@ -54,6 +54,29 @@ class StandardNormal(nnx.Module):
     def scale_noise(self, s): return self
 
 # %% ../nbs/06_closed_form.ipynb #57046efa
+def _posterior(W, r):
+    "X = L⁻¹ with LLᵀ = I + WᵀW, and the means m of q(z|r), (batch, M), for x = Wz + unit noise under a unit Gaussian."
+    X = inverse_cholesky(jnp.eye(W.shape[1], dtype=W.dtype) + gram(W))
+    return X, r @ W @ X.T @ X
+
+
+@jax.custom_jvp
+def _log_marginal(W, r):
+    "log N(r; 0, WWᵀ + I) + (N/2) log 2π for the rows of r, (batch,)."
+    X, m = _posterior(W, r)
+    return -((r - m @ W.T) ** 2).sum(-1) / 2 - (m ** 2).sum(-1) / 2 + jnp.log(jnp.diag(X)).sum()
+
+
+@_log_marginal.defjvp
+def _log_marginal_jvp(primals, tangents):
+    "With e = r - Wm = (WWᵀ + I)⁻¹r and Wᵀe = m: -eᵀdr + eᵀ dW m - tr(K⁻¹WᵀdW), K = I + WᵀW. One product of N by M by M and one of batch by N by M to go back; no derivative of a factor."
+    (W, r), (dW, dr) = primals, tangents
+    X, m = _posterior(W, r)
+    e = r - m @ W.T
+    value = -(e ** 2).sum(-1) / 2 - (m ** 2).sum(-1) / 2 + jnp.log(jnp.diag(X)).sum()
+    return value, -(e * dr).sum(-1) + (m * (e @ dW)).sum(-1) - (dW * (W @ (X.T @ X))).sum()
+
+
 @documented
 class GaussianNIF(nnx.Module):
     """The exact marginal N(b, tAAᵀ + sΣ) of a `GaussianInjection(N, M)` under N(0, tI), in closed form. [paper 41, corrected]
@@ -66,18 +89,14 @@ class GaussianNIF(nnx.Module):
         self.injection = GaussianInjection(N, M, bias=bias, covariance=covariance, rngs=rngs)
         self.N, self.M = N, M
 
-    def _solve(self, h, t, s):
+    def _scaled(self, h, t, s):
         W, r = self.injection.whitened(h)
-        W, r = W * jnp.sqrt(t / s), r / jnp.sqrt(s)
-        X = inverse_cholesky(jnp.eye(self.M, dtype=W.dtype) + gram(W))
-        return W, r, X, r @ W @ X.T @ X
+        return W * jnp.sqrt(t / s), r / jnp.sqrt(s)
 
     def log_prob(self, h: Float[Array, "batch N"], *, key=None, n_samples=1, t=1.0, s=1.0) -> Float[Array, " batch"]:
         "log N(h; b, tAAᵀ + sΣ) in nats; exact, so key and n_samples change nothing. Raises `ValueError` for s = 0: no density in R^N. [paper 41, corrected]"
         expect_shape('GaussianNIF', h, (self.N,)); check_scale('t', t); check_scale('s', s, positive=True)
-        W, r, X, m = self._solve(h, t, s)
-        half_log_det = self.injection.half_log_det() + self.N / 2 * jnp.log(s) - jnp.log(jnp.diag(X)).sum()
-        return -((r - m @ W.T) ** 2).sum(-1) / 2 - (m ** 2).sum(-1) / 2 - half_log_det - self.N / 2 * jnp.log(2 * jnp.pi)
+        return _log_marginal(*self._scaled(h, t, s)) - self.injection.half_log_det() - self.N / 2 * (jnp.log(s) + jnp.log(2 * jnp.pi))
 
     def log_prob_sweep(self, h: Float[Array, "batch N"], *, t=1.0, s=1.0) -> Float[Array, "k batch"]:
         """`log_prob` at k pairs of scales for the price of one: t and s are numbers or arrays that broadcast to (k,). In nats. [paper 41, corrected]
@@ -108,7 +127,7 @@ class GaussianNIF(nnx.Module):
     def embed(self, h, *, kind='pseudo_inverse'):
         "(batch, N) -> (batch, M): the mode Λ⁻¹u of q(z|h), weighted by Σ⁻¹ [paper 42], or the posterior mean (I + Λ)⁻¹u [paper 55]."
         check_kind(kind); expect_shape('GaussianNIF', h, (self.N,))
-        return self.injection.inverse(h)[0] if kind == 'pseudo_inverse' else self._solve(h, 1.0, 1.0)[3]
+        return self.injection.inverse(h)[0] if kind == 'pseudo_inverse' else _posterior(*self._scaled(h, 1.0, 1.0))[1]
 
     def lift(self, z, *, key=None, s=0.0):
         "(batch, M) -> (batch, N): Az + b, plus noise of variance sΣ."

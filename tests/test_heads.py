@@ -105,3 +105,23 @@ def test_doors():
 
 def test_log_mean_exp():
     check(log_mean_exp(jnp.array([[1000.0, 0.0], [1000.0, 2.0]])), np.array([1000.0, np.log((1 + np.exp(2)) / 2)]), rtol=1e-6)
+
+
+@pytest.mark.parametrize('covariance', ['diagonal', 'isotropic', 'dense'])
+@pytest.mark.parametrize('N, M, t, s', [(5, 3, 0.7, 1.6), (4, 4, 2.5, 0.3), (40, 33, 1.0, 1.0), (3, 1, 0.4, 1.2)])
+def test_derivatives_of_the_density(N, M, t, s, covariance, x64):
+    "First and second derivatives of log_prob, by every parameter, h, t and s, against automatic differentiation of the dense normal."
+    graphdef, params = nnx.split(head(N, M, covariance=covariance))
+    h, scales = 2 * jax.random.normal(jax.random.key(3), (6, N)), jnp.asarray([t, s])
+    weights = jnp.linspace(-1.0, 2.0, 6)
+    def ours(params, h, scales): return weights @ nnx.merge(graphdef, params).log_prob(h, t=scales[0], s=scales[1])
+    def reference(params, h, scales):
+        inj = nnx.merge(graphdef, params).injection
+        root = inj.colour(jnp.eye(N)).T
+        return weights @ jax.scipy.stats.multivariate_normal.logpdf(h, inj.b[...], scales[0] * inj.A[...] @ inj.A[...].T + scales[1] * root @ root.T)
+    point = (params, h, scales)
+    along = jax.tree.map(lambda v: jax.random.normal(jax.random.key(v.size), v.shape), point)
+    by = (0, 1, 2)
+    for f in (lambda g: jax.grad(g, by)(*point), lambda g: jax.jvp(jax.grad(g, by), point, along)[1]):
+        for a, b in zip(jax.tree.leaves(f(ours)), jax.tree.leaves(f(reference)), strict=True): check(a, b, rtol=1e-8, atol=1e-8)
+    check(jax.jacfwd(ours, 1)(*point), jax.jacrev(ours, 1)(*point), rtol=1e-10, atol=1e-10)
