@@ -134,14 +134,13 @@ def _open(run, folder):
 
 
 def _save_array(path, array):
-    "A .npy, to a temporary file first, then renamed."
+    "A .npy, whole or not at all."
+    import io
     import numpy as np
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.tmp')
-    try:
-        with open(temporary, 'wb') as file: np.save(file, array, allow_pickle=False)
-        os.replace(temporary, path)
-    finally: temporary.unlink(missing_ok=True)
+    from nif_lit.data import write_bytes
+    packed = io.BytesIO()
+    np.save(packed, array, allow_pickle=False)
+    write_bytes(path, packed.getbuffer())
 
 
 def _interruption(error):

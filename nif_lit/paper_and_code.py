@@ -23,7 +23,7 @@ from .layer import Chain
 from .likelihood import mean_and_se, paired_difference
 from .models import bare, draw as draw_samples, flatten_chain
 from .pictures import curve_figure, dots_figure, grid_figure, save_png
-from .protocol import SIZES, _extractor as extractor, check_features, difference, reference_features, sample_scores
+from .protocol import SIZES, check_features, difference, extractor, reference_features, sample_scores
 from .verdicts import accept
 
 # %% ../nbs/42_paper_and_code.ipynb #80313225

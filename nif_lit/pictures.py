@@ -7,13 +7,14 @@ __all__ = ['COLOURS', 'RC', 'style', 'label_colours', 'tile', 'png', 'save_png',
            'text_table', 'gallery', 'markdown_table', 'page_sections']
 
 # %% ../nbs/24_pictures.ipynb #a4353310
-import base64, html, os, re, uuid
+import base64, html, re
 from contextlib import contextmanager
 from functools import cache
 from io import BytesIO
 from pathlib import Path
 from urllib.parse import quote
 import numpy as np
+from .data import write_bytes
 
 # %% ../nbs/24_pictures.ipynb #c94083d4
 COLOURS = {'data': '#7f7f7f', 'NF': '#e8771a', 'NIF': '#2272b4', 'reference': '#000000'}
@@ -91,20 +92,9 @@ def png(picture):
     return out.getvalue()
 
 
-def _write(path, data):
-    "Writes bytes so that `path` holds all of them or what it held before, and no other file remains."
-    path = Path(path); path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'.{path.name}.{uuid.uuid4().hex}.part')
-    try:
-        with open(part, 'xb') as f: f.write(data); f.flush(); os.fsync(f.fileno())
-        os.replace(part, path)
-    finally: part.unlink(missing_ok=True)
-    return path
-
-
 def save_png(picture, path):
     "Writes a figure, or a uint8 array (H, W, 3), to `path`, atomically and with the same bytes for the same picture; makes the folder. Returns the path."
-    return _write(path, png(picture))
+    return write_bytes(path, png(picture))
 
 
 @cache
@@ -340,7 +330,7 @@ def gallery(folder, *, title, intro, sections, provenance=None):
             f'<title>{html.escape(title)}</title>\n<style>{_CSS}</style>\n</head>\n<body>\n<header><h1>{html.escape(title)}</h1>{_paragraphs(intro)}'
             f'{f"<nav aria-label=Contents><ul>{links}</ul></nav>" if len(cards) > 1 else ""}</header>\n<main>\n' + '\n'.join(cards) + '\n</main>\n'
             f'<footer>{f"<h2>Where this comes from</h2><dl>{facts}</dl>" if facts else ""}</footer>\n</body>\n</html>\n')
-    return _write(folder / 'index.html', page.encode())
+    return write_bytes(folder / 'index.html', page.encode())
 
 # %% ../nbs/24_pictures.ipynb #fbc58e47
 def markdown_table(header, rows):

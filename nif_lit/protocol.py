@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['PARTS', 'MOST_TRAIN', 'SAMPLERS', 'MEANINGS', 'GRID', 'COARSE', 'SIZES', 'PixelFeatures', 'dims_at', 'check_features',
-           'reference_features', 'check_sampler', 's_of', 'factor_of', 'unit_noise', 'scoring_key', 'sweep_key',
-           'scored', 'sample_scores', 'difference', 'choose', 'grid_of', 'sweep', 'swept', 'grid_at_hand', 'best_s']
+           'extractor', 'reference_features', 'check_sampler', 's_of', 'factor_of', 'unit_noise', 'scoring_key',
+           'sweep_key', 'scored', 'sample_scores', 'difference', 'choose', 'grid_of', 'sweep', 'swept', 'grid_at_hand',
+           'best_s']
 
 # %% ../nbs/26_protocol.ipynb #9ce90cd1
+import io
 import math
-import os
-import tempfile
 import zipfile
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from .data import DataError, quantize, to_uint8
+from .data import DataError, quantize, to_uint8, write_bytes
 from .experiments import cached, dataset_of, load_run, runs_folder, trains
 from .frechet import InceptionFeatures, check_dims, find_weights, frechet_distance, kid, neighbour_scores
 from .heads import GaussianNIF
@@ -80,7 +80,9 @@ def _inception(dims): return InceptionFeatures.load(dims, compute='auto')
 def _pixels(dataset, bits, split): return PixelFeatures(dataset_of(dataset, bits, split).train, bits)
 
 
-def _extractor(config, dims): return _pixels(config.dataset, config.bits, config.split) if dims == 'pixels' else _inception(dims)
+def extractor(config, dims):
+    "What turns images (n, H, W, C) into features (n, d) for an Experiment: `PixelFeatures` of its data set for 'pixels', `InceptionFeatures` for 64 to 2048 dims; made once. Raises `DataError` without weights."
+    return _pixels(config.dataset, config.bits, config.split) if dims == 'pixels' else _inception(dims)
 
 
 def _reference_images(config, part):
@@ -92,15 +94,10 @@ def _reference_images(config, part):
 
 
 def _keep(path, values):
-    "An array to an .npz, through a temporary file in the same folder: a reader finds all of it or nothing."
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix='.' + path.name, suffix='.tmp')
-    try:
-        with os.fdopen(handle, 'wb') as file: np.savez(file, features=values); file.flush(); os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    "An array to an .npz: a reader finds all of it or nothing."
+    packed = io.BytesIO()
+    np.savez(packed, features=values)
+    write_bytes(path, packed.getbuffer())
 
 
 def _kept(path):
@@ -116,7 +113,7 @@ def reference_features(config, part='test', *, dims=None, runs=None, progress=Fa
     train: a fixed part of the training images, as many as there are test images, at most 10,000. Raises `ValueError` for another part or dims, `DataError` without weights.
     """
     if part not in PARTS: raise ValueError(f'part must be one of {", ".join(PARTS)}, got {part!r}')
-    dims = check_features(dims, config.scale); features = _extractor(config, dims)
+    dims = check_features(dims, config.scale); features = extractor(config, dims)
     said = dict(dataset=config.dataset, split=config.split, part=part, bits=config.bits, dims=dims, weights=features.source, compute=features.compute, most=MOST_TRAIN)
     path = Path(runs or runs_folder())/'features'/f'{config_hash(said)}.npz'
     found = _kept(path)
@@ -188,7 +185,7 @@ def _compare(config, settings, runs, progress):
     model, key = _model(config, runs), jax.random.wrap_key_data(np.asarray(settings['key'], np.uint32))
     n, t, s = (settings[k] for k in ('n', 't', 's'))
     images = draw(model, key, n, t=t, s=s) if settings['sampler'] == 'trained' else draw(unit_noise(model), key, n, t=t ** 2, s=s ** 2)
-    dims = settings['dims']; features = _extractor(config, dims)
+    dims = settings['dims']; features = extractor(config, dims)
     found, a = dict(weights=features.source, compute=features.compute), features(images, bits=config.bits, progress=progress)
     for part in PARTS:
         b = reference_features(config, part, dims=dims, runs=runs, progress=progress)

@@ -8,13 +8,13 @@ __all__ = ['FIGURES', 'find_figures', 'work', 'train_all', 'reproduce']
 # %% ../nbs/39_reproduce.ipynb #5c04f8b0
 import time
 from pathlib import Path
-from . import architectures, deep, embeddings, off_manifold, reconstructions, samples, table1, table2, temperature
+from . import architectures, deep, embeddings, off_manifold, paper_and_code, reconstructions, samples, table1, table2, temperature
 from .experiments import SCALES, finished, make, nearest, provenance, run, runs_folder, trains
 from .pictures import gallery, text_table
 
 # %% ../nbs/39_reproduce.ipynb #fb4f12f6
 FIGURES = {figure.name: figure for figure in (*table2.FIGURES, *table1.FIGURES, *samples.FIGURES, *temperature.FIGURES, *off_manifold.FIGURES, *reconstructions.FIGURES,
-                                              *embeddings.FIGURES, *deep.FIGURES, *architectures.FIGURES)}
+                                              *embeddings.FIGURES, *deep.FIGURES, *architectures.FIGURES, *paper_and_code.FIGURES)}
 
 
 def find_figures(names=('all',)):

@@ -16,7 +16,6 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
 import warnings
@@ -29,6 +28,7 @@ import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
+from .data import write_bytes
 from .models import COMPUTES, Flow, bare, build_model, fastest_compute, with_compute
 
 # %% ../nbs/21_training.ipynb #1c2b9626
@@ -83,18 +83,8 @@ class Interrupted(KeyboardInterrupt):
 
 
 def write_json(path, value):
-    "JSON to a temporary file in the same folder, then renamed: a reader sees the old file or the new one, never half. A full disk raises `OSError` and leaves the old file. Of many processes the first writes."
-    if jax.process_index() != 0: return
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix='.' + path.name, suffix='.tmp')
-    try:
-        with os.fdopen(handle, 'w') as file:
-            json.dump(value, file, indent=1, sort_keys=True); file.write('\n'); file.flush(); os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    "JSON by `write_bytes`: a reader sees the old file or the new one, never half. A full disk raises `OSError` and leaves the old file. Of many processes the first writes."
+    if jax.process_index() == 0: write_bytes(path, (json.dumps(value, indent=1, sort_keys=True) + '\n').encode())
 
 
 def config_hash(config):
@@ -328,9 +318,7 @@ def _trim_metrics(path, step):
         try: row = json.loads(line)
         except json.JSONDecodeError: break                                     # a line cut short by a kill
         if row['step'] <= step: lines.append(row)
-    temporary = path.with_suffix('.tmp')
-    temporary.write_text(''.join(json.dumps(row) + '\n' for row in lines))
-    os.replace(temporary, path)
+    write_bytes(path, ''.join(json.dumps(row) + '\n' for row in lines).encode())
     return lines
 
 

@@ -26,7 +26,7 @@ import jax
 import numpy as np
 from flax import nnx
 from nif_lit import deep, experiments, protocol
-from nif_lit.data import DATASETS, DataError, Dataset, load, verified
+from nif_lit.data import DATASETS, DataError, Dataset, load, verified, write_bytes
 from nif_lit.deep import DRAWS, SET, VARIANCES, bound_bits, deep_experiment
 from nif_lit.experiments import cached, evaluation_key, experiment, finished, load_run, provenance, run
 from nif_lit.frechet import InceptionFeatures, compare_features, find_weights
@@ -43,16 +43,6 @@ MB = 1_000_000
 
 
 # --- files: whole or not at all, and looked at before use
-
-def write_bytes(path, raw):
-    "Bytes to a temporary file beside it, then renamed."
-    path = Path(path); path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
-        with open(temporary, 'wb') as file: file.write(raw); file.flush(); os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally: temporary.unlink(missing_ok=True)
-
 
 def write_sums(folder):
     "SHA256SUMS of every other file under folder, in the form that sha256sum -c reads."

@@ -205,7 +205,7 @@ def test_files_are_whole_or_untouched(tmp_path, monkeypatch):
     for broken in ('replace', 'fsync'):
         def full(*_): raise OSError(28, 'No space left on device')
         with monkeypatch.context() as m:
-            m.setattr(pictures.os, broken, full)
+            m.setattr(os, broken, full)
             with pytest.raises(OSError, match='No space left'): save_png(tile(X, 3), path)
             with pytest.raises(OSError, match='No space left'): gallery(path.parent, title='t', intro='', sections=[])
         assert path.read_bytes() == after and os.listdir(path.parent) == ['a.png']

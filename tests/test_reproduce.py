@@ -20,7 +20,7 @@ def test_every_figure_and_table_of_the_paper_has_a_name():
 
 @pytest.mark.parametrize('scale', SCALES)
 def test_figures_share_runs_and_train_all_models_of_a_set_equally(scale):
-    needed = {c.name: c for f in FIGURES.values() for c in f.needs(scale)}
+    needed = {c.name: c for f in FIGURES.values() if f.name != 'open_question' for c in f.needs(scale)}       # that one varies the training of the NF on purpose
     assert {c.dataset for c in needed.values()} <= set(DATASETS_AT[scale])
     planned = {c.name for c in plan(scale)}
     assert {c.model.split('-')[0] for name, c in needed.items() if name not in planned} <= {'DeepNIF'}      # all else comes from the one plan
