@@ -28,7 +28,8 @@ from .verdicts import accept
 
 # %% ../nbs/42_paper_and_code.ipynb #80313225
 CANDIDATES = {'ours, 3 bits': {}, '4 bits': dict(bits=4), '5 bits': dict(bits=5), 'scalar biases': dict(variant='scalar-biases'), 'one actnorm per level': dict(variant='one-actnorm'),
-              'rate 1e-4, batch 32': dict(learning_rate=1e-4, batch_size=32), 'biases, actnorm, rate, batch': dict(variant='scalar-biases+one-actnorm', learning_rate=1e-4, batch_size=32)}
+              'rate 1e-4, batch 32': dict(learning_rate=1e-4, batch_size=32), 'biases, actnorm, rate, batch': dict(variant='scalar-biases+one-actnorm', learning_rate=1e-4, batch_size=32),
+              'float32 throughout': dict(compute='float32')}
 BASE, TRIED_SMALL = next(iter(CANDIDATES)), ('ours, 3 bits', '4 bits', 'biases, actnorm, rate, batch')
 BUDGET = {'smoke': dict(images=3_200, steps=2, channels=8, levels=1, warmup=10), 'laptop': dict(images=4 * 54_000), 'paper': dict(images=4 * 54_000)}
 
