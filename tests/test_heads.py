@@ -125,3 +125,20 @@ def test_derivatives_of_the_density(N, M, t, s, covariance, x64):
     for f in (lambda g: jax.grad(g, by)(*point), lambda g: jax.jvp(jax.grad(g, by), point, along)[1]):
         for a, b in zip(jax.tree.leaves(f(ours)), jax.tree.leaves(f(reference)), strict=True): check(a, b, rtol=1e-8, atol=1e-8)
     check(jax.jacfwd(ours, 1)(*point), jax.jacrev(ours, 1)(*point), rtol=1e-10, atol=1e-10)
+
+
+def test_the_fast_derivative_in_float32():
+    "At 784×64 the float32 gradient of log_prob lies as near to float64 as automatic differentiation of the plain formula does, within ten times."
+    N, M = 784, 64
+    h, x = head(N, M), 2 * jax.random.normal(jax.random.key(3), (8, N))
+    graphdef, params = nnx.split(h)
+    def ours(params, x): return nnx.merge(graphdef, params).log_prob(x).sum()
+    def plain(params, x):
+        W, r = nnx.merge(graphdef, params).injection.whitened(x)
+        L = jnp.linalg.cholesky(jnp.eye(M) + W.T @ W)
+        m = jax.scipy.linalg.cho_solve((L, True), (r @ W).T).T
+        return (-((r - m @ W.T) ** 2).sum(-1) / 2 - (m ** 2).sum(-1) / 2).sum() - len(x) * (jnp.log(jnp.diag(L)).sum() + params['injection']['log_sigma'][...].sum())
+    with jax.enable_x64(True):
+        exact = jax.grad(plain, (0, 1))(*jax.tree.map(lambda v: jnp.asarray(v, jnp.float64), (params, x)))
+    def gaps(f): return [float(jnp.linalg.norm(a - jnp.asarray(b, jnp.float32)) / jnp.linalg.norm(jnp.asarray(b, jnp.float32))) for a, b in zip(jax.tree.leaves(jax.grad(f, (0, 1))(params, x)), jax.tree.leaves(exact), strict=True)]
+    for a, b in zip(gaps(ours), gaps(plain)): assert a <= 10 * b and a < 1e-5, (gaps(ours), gaps(plain))
