@@ -63,10 +63,10 @@ def _curves(configs, points=60):
 HEADER = ('model', 'published', 'test bits/dim', 'seeds', 'NF − model ± se', 'likelihood', 'images seen', 'images/s')
 
 
-def cells_of(record, models):
-    "Rows of texts under `HEADER`, one per model; 'not run' where the record has none."
+def cells_of(record, models, printed={}):
+    "Rows of texts under `HEADER`, one per model; 'not run' where the record has none. printed: dict model -> the paper's number, for those rows."
     def cells(model, r):
-        if r is None: return model, '', 'not run', '', '', '', '', ''
+        if r is None: return model, f'{printed[model]:.3f}' if model in printed else '', 'not run', '', '', '', '', ''
         pair = r['paired']
         return (model, '' if r['published'] is None else f"{r['published']:.3f}", f"{r['mean']:.4f}" + (f" ± {r['sd']:.4f}" if r['sd'] is not None else f" (se {r['se_images']:.4f})"), len(r['seeds']),
                 '' if pair is None else f"{pair['mean']:+.4f} ± {pair['se']:.4f}", r['harm'] or '', f"{r['images_seen'][0]:,}", f"{r['images_per_second']:.0f}")
@@ -87,7 +87,7 @@ def draw(configs, out, progress=True):
                 f"that over images and that over seeds{'' if several else ', which one seed cannot show'}; positive: the NIF needs fewer bits. All models saw the same images in the same order.")
         save_png(dots_figure([dict(label=m, mean=r['mean'], sd=r['sd'], values=r['values']) for m, r in record[name].items()], 'test bits/dim', digits=4), out/f'table2_{name}.png')
         save_png(curve_figure(_curves(cs), 'training images seen', 'training bits/dim, running mean'), out/f'table2_{name}_training.png')
-        sections += [dict(title=f'Bits per dimension, {name} (Table 2)', caption=note, table=(HEADER, cells_of(record[name], models)), png=f'table2_{name}.png', alt=f'{name}: a dot per seed and a bar of mean ± sd for every model, on a common axis of test bits per dimension.'),
+        sections += [dict(title=f'Bits per dimension, {name} (Table 2)', caption=note, table=(HEADER, cells_of(record[name], models, printed.get(name, {}))), png=f'table2_{name}.png', alt=f'{name}: a dot per seed and a bar of mean ± sd for every model, on a common axis of test bits per dimension.'),
                      dict(title=f'Training, {name}', caption='Seed 0. A curve that still falls at its end says that the budget, not the model, decides; curves that cross say that the order of the models is not settled.', png=f'table2_{name}_training.png', alt=f'{name}: training bits per dimension of every model against images seen.')]
     return record, sections
 
