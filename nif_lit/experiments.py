@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SCALES', 'MODELS', 'PAPER_MODELS', 'DATASETS_AT', 'Experiment', 'nearest', 'experiment', 'provenance', 'runs_folder',
-           'dataset_of', 'evaluation_key', 'run', 'load_run', 'plan', 'by_model', 'by_dataset', 'finished', 'published',
-           'cached', 'Figure', 'trains', 'make']
+           'dataset_of', 'evaluation_key', 'finished', 'run', 'load_run', 'plan', 'by_model', 'by_dataset', 'published',
+           'cached', 'Figure', 'trains', 'make', 'keep_numbers', 'restore_numbers']
 
 # %% ../nbs/25_experiments.ipynb #f3785d83
 import dataclasses
@@ -13,6 +13,7 @@ import difflib
 import json
 import os
 import platform
+import re
 import subprocess
 import time
 import tomllib
@@ -24,7 +25,7 @@ from importlib.resources import files
 from pathlib import Path
 import jax
 import numpy as np
-from .data import DATASETS, load
+from .data import DATASETS, load, write_bytes
 from .likelihood import bits_per_dim_of, mean_and_se, round_trip_error
 from .models import build_model, parse_name
 from .training import config_hash, first_does, fit, load_model, write_json
@@ -132,13 +133,19 @@ def _finish(folder, config, model, data, report):
     return result
 
 
-def run(config, *, runs=None, folder=None, progress=True):
+def finished(config, *, runs=None, parameters=False):
+    "Has this Experiment a result and, if asked for, its parameters? Numbers that `restore_numbers` put back come without."
+    home = Path(runs or runs_folder())/config.name
+    return (home/'result.json').exists() and (not parameters or (home/'model.json').exists())
+
+
+def run(config, *, runs=None, folder=None, progress=True, parameters=False):
     """Trains (or goes on training, or only reads) an Experiment and returns its result dict; `folder` is that of the data.
 
-    The run lives in runs/<name>: config.json, model.json, metrics.jsonl, checkpoints, result.json. Raises what `load` and `fit` raise.
+    The run lives in runs/<name>: config.json, model.json, metrics.jsonl, checkpoints, result.json. parameters: train also where only numbers were restored. Raises what `load` and `fit` raise.
     """
     home = Path(runs or runs_folder())/config.name
-    result = first_does(lambda: json.loads((home/'result.json').read_text()) if (home/'result.json').exists() else None)
+    result = first_does(lambda: json.loads((home/'result.json').read_text()) if finished(config, runs=runs, parameters=parameters) else None)
     if result is not None: return result
     data = dataset_of(config.dataset, config.bits, config.split, folder)
     model = build_model(config.model, data.shape, seed=config.seed, bits=config.bits, steps=config.steps, channels=config.channels, levels=config.levels,
@@ -149,9 +156,10 @@ def run(config, *, runs=None, folder=None, progress=True):
 
 
 def load_run(config, *, runs=None):
-    "The trained model and the result of a finished run. Raises `FileNotFoundError` when it has not been run."
+    "The trained model and the result of a finished run. Raises `FileNotFoundError` when it has not been run, or was restored as numbers alone."
     home = Path(runs or runs_folder())/config.name
-    if not (home/'result.json').exists(): raise FileNotFoundError(f'{config.name} has not finished; run it first')
+    if not finished(config, runs=runs): raise FileNotFoundError(f'{config.name} has not finished; run it first')
+    if not finished(config, runs=runs, parameters=True): raise FileNotFoundError(f'{config.name}: its numbers are here, its parameters are not; run(config, parameters=True) trains it again')
     return load_model(home), json.loads((home/'result.json').read_text())
 
 # %% ../nbs/25_experiments.ipynb #6c953cdb
@@ -180,11 +188,6 @@ def by_dataset(configs):
     return {d: [c for c in configs if c.dataset == d] for d in dict.fromkeys(c.dataset for c in configs)}
 
 
-def finished(config, *, runs=None):
-    "Has this Experiment a result?"
-    return (Path(runs or runs_folder())/config.name/'result.json').exists()
-
-
 def published():
     "The paper's numbers, as in published.toml beside this module: dict table -> what it holds, with table and page."
     return tomllib.loads((files('nif_lit')/'published.toml').read_text())
@@ -207,8 +210,8 @@ def cached(config, name, settings, compute, *, runs=None):
 class Figure:
     """A figure or a table of the paper. needs(scale) -> the Experiments; draw(configs, out, progress) -> (record, sections), from those that have finished.
 
-    name: as typed on the command line; paper: what the paper calls it; aliases: other names; part_of: a figure that already holds this one, so that 'all' makes it once. record is JSON-able; sections are those of `gallery`,
-    their pictures written under out.
+    name: as typed on the command line; paper: what the paper calls it; aliases: other names; part_of: a figure that already holds this one, so that 'all' makes it once; parameters: does it need trained models, or their numbers alone?
+    record is JSON-able; sections are those of `gallery`, their pictures written under out.
     """
     name: str
     paper: str
@@ -216,6 +219,7 @@ class Figure:
     draw: Callable
     aliases: tuple = ()
     part_of: str = ''
+    parameters: bool = True
 
 
 def trains():
@@ -232,9 +236,50 @@ def make(figure, *, scale='smoke', out=None, runs=None, progress=True, seeds=Non
     out = Path(out or Path('results')/scale)
     wanted = [c for c in figure.needs(scale) if all(getattr(c, k) == v for k, v in choice.items() if v is not None) and (seeds is None or c.seed < seeds)]
     for config in wanted:
-        if trains() and not finished(config, runs=runs): run(config, runs=runs, progress=progress)
-    configs = [c for c in wanted if finished(c, runs=runs)]
+        if trains(): run(config, runs=runs, progress=progress, parameters=figure.parameters)
+    configs = [c for c in wanted if finished(c, runs=runs, parameters=figure.parameters)]
     if wanted and not configs: raise RuntimeError(f'{figure.paper}: none of its {len(wanted)} runs at {scale} scale has finished, and NIF_LIT_TRAIN=0 forbids to train them')
     record, sections = figure.draw(configs, out, progress)
     write_json(out/f'{figure.name}.json', dict(result=record, scale=scale, runs=[c.name for c in configs], not_run=[c.name for c in wanted if c not in configs], provenance=provenance()))
     return record, sections
+
+# %% ../nbs/25_experiments.ipynb #c90b62d7
+_SCORE = re.compile(r'[a-z_]+-[0-9a-f]{10}\.json')
+
+
+def keep_numbers(config, to, *, runs=None):
+    """Writes what a finished run found, without its parameters, to to/<name>.json and returns the path: experiment, result, metrics (images and bits/dim of each line), scores.
+
+    Raises `FileNotFoundError` when it has not finished.
+    """
+    home = Path(runs or runs_folder())/config.name
+    if not finished(config, runs=runs): raise FileNotFoundError(f'{config.name} has not finished; run it first')
+    lines = [json.loads(line) for line in (home/'metrics.jsonl').read_text().splitlines()]
+    kept = dict(experiment=dataclasses.asdict(config), result=json.loads((home/'result.json').read_text()), metrics=[[row['images'], round(row['bits_per_dim'], 5)] for row in lines],
+                scores={path.name: json.loads(path.read_text()) for path in sorted((home/'scores').glob('*.json'))})
+    path = Path(to)/f'{config.name}.json'
+    write_bytes(path, ('{' + ',\n'.join(f'{json.dumps(k)}: {json.dumps(v)}' for k, v in kept.items()) + '}\n').encode())
+    return path
+
+
+def restore_numbers(path, *, runs=None):
+    """Puts the numbers of a file of `keep_numbers` back under runs and returns their Experiment; what is there already stays as it is.
+
+    Raises `ValueError` for a file of another kind, or whose name is not that of its experiment.
+    """
+    path = Path(path)
+    try:
+        kept = json.loads(path.read_text())
+        config, result, metrics, scores = Experiment(**kept['experiment']), kept['result'], [(int(n), float(b)) for n, b in kept['metrics']], kept['scores']
+        odd = next((name for name in scores if not _SCORE.fullmatch(name)), None)
+        if odd is not None: raise ValueError(f'a score is called {odd!r}')
+        if path.stem != config.name: raise ValueError(f'it holds {config.name}')
+        if Experiment(**result['config']) != config: raise ValueError('its result is that of another experiment')
+    except (ValueError, TypeError, KeyError, AttributeError) as error: raise ValueError(f'{path} is not a file of keep_numbers: {error}') from error
+    home = Path(runs or runs_folder())/config.name
+    for name, score in scores.items():
+        if not (home/'scores'/name).exists(): write_json(home/'scores'/name, score)
+    if not finished(config, runs=runs):
+        write_bytes(home/'metrics.jsonl', ''.join(json.dumps(dict(images=n, bits_per_dim=b)) + '\n' for n, b in metrics).encode())
+        write_json(home/'result.json', result)
+    return config

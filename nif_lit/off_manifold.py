@@ -9,7 +9,7 @@ __all__ = ['RAY', 'RAY_KEY', 'HEADER', 'OFF_MANIFOLD', 'FIG5', 'FIG6', 'FIG10', 
 # %% ../nbs/34_off_the_manifold.ipynb #27d42298
 import jax
 import numpy as np
-from .experiments import Figure, by_dataset, by_model, load_run, plan, published, trains
+from .experiments import Figure, by_dataset, by_model, finished, load_run, plan, published, trains
 from .models import draw as draw_samples
 from .pictures import COLOURS, grid_figure, label_colours, save_png, style
 from .protocol import MEANINGS, SAMPLERS, SIZES, best_s, grid_at_hand, sample_scores, scored, sweep, unit_noise
@@ -112,10 +112,10 @@ def _rays(configs):
 
 
 def draw_rays(configs, out, progress=True):
-    "One sample of each NIF moved along s, seed 0. [Fig. 5]"
+    "One sample of each NIF moved along s, seed 0, of the runs whose parameters are here. [Fig. 5]"
     record, sections = {}, []
     for name, cs in by_dataset(configs).items():
-        nifs = [c for c in cs if c.model != 'NF']
+        nifs = [c for c in cs if c.model != 'NF' and finished(c, parameters=True)]
         rows = _rays(nifs)
         if rows:
             save_png(grid_figure(rows, cs[0].bits, column_labels=[f'√s = {f:g}' for f in RAY]), out/f'fig5_{name}.png')
@@ -164,10 +164,10 @@ def _only(dataset, models=None):
     return lambda scale: [c for c in needs(scale) if scale == 'smoke' or (c.dataset == dataset and (models is None or c.model in models))]
 
 
-OFF_MANIFOLD = Figure('off_manifold', 'Fig. 5, 6 and 10', needs, draw)
+OFF_MANIFOLD = Figure('off_manifold', 'Fig. 5, 6 and 10', needs, draw, parameters=False)
 FIG5 = Figure('fig5', 'Fig. 5', lambda scale: [c for c in needs(scale) if c.seed == 0 and c.model != 'NF'], draw_rays, part_of='off_manifold')
-FIG6 = Figure('fig6', 'Fig. 6', _only('celeba', ('NF', 'NIF-128')), draw_sweeps, part_of='off_manifold')
-FIG10 = Figure('fig10', 'Fig. 10', _only('cifar10'), draw_sweeps, part_of='off_manifold')
+FIG6 = Figure('fig6', 'Fig. 6', _only('celeba', ('NF', 'NIF-128')), draw_sweeps, part_of='off_manifold', parameters=False)
+FIG10 = Figure('fig10', 'Fig. 10', _only('cifar10'), draw_sweeps, part_of='off_manifold', parameters=False)
 FIGURES = (OFF_MANIFOLD, FIG5, FIG6, FIG10)
 
 # %% ../nbs/34_off_the_manifold.ipynb #8da26b58

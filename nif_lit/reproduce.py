@@ -30,16 +30,16 @@ def work(config):
     return (config.images or 6_000 * config.minutes) * pixels * config.steps * config.channels * (config.channels + 64)
 
 
-def train_all(configs, *, progress=True, echo=print):
-    "Runs what has not finished, with one bar over all of it and an estimate of the time left. Raises what `run` raises."
+def train_all(configs, *, parameters=(), progress=True, echo=print):
+    "Runs what has not finished, or is here as numbers alone and among `parameters`, with one bar over all of it and an estimate of the time left. Raises what `run` raises."
     from tqdm import tqdm
-    missing = [c for c in configs if not finished(c)]
+    missing = [c for c in configs if not finished(c, parameters=c in parameters)]
     if not missing: return
     with tqdm(total=sum(map(work, missing)), disable=not progress, dynamic_ncols=True, bar_format='{desc} {percentage:3.0f}% |{bar}| {elapsed}, about {remaining} left') as bar:
         for k, config in enumerate(missing):
             bar.set_description_str(f'run {k + 1} of {len(missing)}: {config.model}, {config.dataset}, seed {config.seed}'); bar.refresh()
             if not progress: echo(f'[{k + 1}/{len(missing)}] {config.model}, {config.dataset}, seed {config.seed}: {config.images:,} images')
-            run(config, progress=progress)
+            run(config, progress=progress, parameters=config in parameters)
             bar.update(work(config))
 
 
@@ -55,7 +55,7 @@ def reproduce(names=('all',), *, scale='smoke', dataset=None, seeds=None, out=No
     if dataset is not None and not wanted: raise ValueError(f'no figure among {", ".join(f.name for f in figures)} uses {dataset!r} at {scale} scale')
     done = sum(finished(c) for c in wanted.values())
     echo(f'{len(figures)} of {len(FIGURES)} figures and tables, from {len(wanted)} runs at {scale} scale; {done} finished before')
-    if trains(): train_all(list(wanted.values()), progress=progress, echo=echo)
+    if trains(): train_all(list(wanted.values()), parameters=[c for f in figures if f.parameters for c in f.needs(scale)], progress=progress, echo=echo)
     out, sections = Path(out or Path('results')/scale), []
     for k, figure in enumerate(figures):
         began = time.monotonic()

@@ -171,7 +171,7 @@ def needs(scale):
     return [c for c in plan(scale) if scale != 'smoke' or (c.seed == 0 and c.model in ('NF', 'NIF-8', 'NIF-16'))]
 
 
-TABLE1 = Figure('table1', 'Table 1', needs, draw, ('fid',))
+TABLE1 = Figure('table1', 'Table 1', needs, draw, ('fid',), parameters=False)
 FIGURES = (TABLE1,)
 
 # %% ../nbs/31_fid.ipynb #0257d2a4

@@ -92,7 +92,7 @@ def draw(configs, out, progress=True):
     return record, sections
 
 
-TABLE2 = Figure('table2', 'Table 2', plan, draw, ('bits_per_dim',))
+TABLE2 = Figure('table2', 'Table 2', plan, draw, ('bits_per_dim',), parameters=False)
 FIGURES = (TABLE2,)
 
 # %% ../nbs/30_bits_per_dim.ipynb #8dbe1420

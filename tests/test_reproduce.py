@@ -1,6 +1,7 @@
 "All figures together: every one of the paper has a name, knows its runs at every scale, says what is not run, and goes on where it stopped."
 import dataclasses
 import json
+from pathlib import Path
 import pytest
 from nif_lit import experiments
 from nif_lit.experiments import DATASETS_AT, SCALES, by_model, finished, make, plan, run
@@ -78,3 +79,45 @@ def test_unequal_training_is_refused(tmp_path, monkeypatch):
 @pytest.mark.parametrize('a, b', [([], []), ([[1.0, 2.0]], []), ([[1.0, 2.0]], [[1.0, 2.0, 3.0]])])
 def test_unpaired_scores_are_refused(a, b):
     with pytest.raises(ValueError): difference_by_seed(a, b)
+
+
+def test_numbers_without_parameters_serve_what_is_made_of_numbers(tmp_path, monkeypatch):
+    monkeypatch.setitem(SCALES['smoke'], 'digits', SCALES['smoke']['digits'] | dict(images=640, steps=1, channels=4))
+    nf, nif = [c for c in plan('smoke') if c.seed == 0][:2]
+    here, there, kept = (tmp_path/name for name in ('here', 'there', 'kept'))
+    for config in (nf, nif): run(config, runs=here, progress=False)
+    experiments.cached(nf, 'floor', dict(n=3), lambda: dict(value=1.5), runs=here)
+    scripts = Path(__file__).parents[1]/'scripts'
+    monkeypatch.syspath_prepend(scripts); import run_numbers
+    run_numbers.main(['keep', str(kept), '--runs', str(here), '--scale', 'smoke'])
+    assert [p.stem for p in sorted(kept.iterdir())] == sorted(c.name for c in (nf, nif))
+    (there/nif.name).mkdir(parents=True); mine = dict(json.loads((here/nif.name/'result.json').read_text()), seconds=-1)
+    (there/nif.name/'metrics.jsonl').write_bytes((here/nif.name/'metrics.jsonl').read_bytes())
+    (there/nif.name/'result.json').write_text(json.dumps(mine))                                         # a run of this machine is not written over
+    run_numbers.main(['restore', str(kept), '--runs', str(there)])
+    assert run(nf, runs=there, progress=False) == json.loads((here/nf.name/'result.json').read_text()) and run(nif, runs=there, progress=False)['seconds'] == -1
+    assert experiments.cached(nf, 'floor', dict(n=3), lambda: pytest.fail('it was kept'), runs=there)['value'] == 1.5
+    assert finished(nf, runs=there) and not finished(nf, runs=there, parameters=True)
+    with pytest.raises(FileNotFoundError, match='its parameters are not'): experiments.load_run(nf, runs=there)
+    monkeypatch.setenv('NIF_LIT_TRAIN', '0')
+    monkeypatch.setenv('NIF_LIT_RUNS', str(here)); whole = TABLE2.draw([nf, nif], tmp_path/'a')[0]['digits']['NIF-8']['paired']
+    monkeypatch.setenv('NIF_LIT_RUNS', str(there))
+    assert make(TABLE2, out=tmp_path/'c')[0]['digits']['NIF-8']['paired'] == whole and whole['mean'] != 0
+    with pytest.raises(RuntimeError, match='none of its'): make(find_figures(['fig8'])[0], out=tmp_path/'c')
+    monkeypatch.delenv('NIF_LIT_TRAIN'); run(nf, progress=False, parameters=True)
+    assert experiments.load_run(nf)[1]['test_bits'] == json.loads((here/nf.name/'result.json').read_text())['test_bits']
+    assert len((there/nf.name/'metrics.jsonl').read_text().splitlines()) == len((here/nf.name/'metrics.jsonl').read_text().splitlines())
+
+
+@pytest.mark.parametrize('spoil', [lambda k: k.pop('metrics'), lambda k: k['experiment'].update(seed=9), lambda k: k['result']['config'].update(seed=9), lambda k: k['scores'].update({'../x-0123456789.json': {}}),
+                                   lambda k: k['experiment'].update(colour='red'), lambda k: k.update(metrics=['x'])])
+def test_files_of_other_kinds_are_refused(spoil, tmp_path):
+    config = plan('smoke', seeds=1)[0]
+    home = tmp_path/'here'/config.name; home.mkdir(parents=True)
+    (home/'metrics.jsonl').write_text('{"images": 64, "bits_per_dim": 2.5}\n'); (home/'result.json').write_text(json.dumps(dict(config=dataclasses.asdict(config), test_bits=[1.0])))
+    path = experiments.keep_numbers(config, tmp_path/'kept', runs=tmp_path/'here')
+    assert experiments.restore_numbers(path, runs=tmp_path/'there') == config
+    content = json.loads(path.read_text()); spoil(content); path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match='is not a file of keep_numbers'): experiments.restore_numbers(path, runs=tmp_path/'elsewhere')
+    assert not (tmp_path/'elsewhere').exists()
+    path.write_text('[1, 2'); pytest.raises(ValueError, experiments.restore_numbers, path, runs=tmp_path/'elsewhere')
