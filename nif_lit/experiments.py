@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SCALES', 'MODELS', 'PAPER_MODELS', 'DATASETS_AT', 'Experiment', 'nearest', 'experiment', 'provenance', 'runs_folder',
            'dataset_of', 'evaluation_key', 'finished', 'run', 'load_run', 'plan', 'by_model', 'by_dataset', 'published',
-           'cached', 'Figure', 'trains', 'make', 'keep_numbers', 'restore_numbers']
+           'is_cached', 'cached', 'Figure', 'trains', 'may_score', 'make', 'keep_numbers', 'restore_numbers']
 
 # %% ../nbs/25_experiments.ipynb #f3785d83
 import dataclasses
@@ -193,12 +193,20 @@ def published():
     return tomllib.loads((files('nif_lit')/'published.toml').read_text())
 
 # %% ../nbs/25_experiments.ipynb #a099c420
+def _score_path(config, name, settings, runs): return Path(runs or runs_folder())/config.name/'scores'/f'{name}-{config_hash(settings)}.json'
+
+
+def is_cached(config, name, settings, *, runs=None):
+    "Is the answer of `cached` with these arguments on disk?"
+    return _score_path(config, name, settings, runs).exists()
+
+
 def cached(config, name, settings, compute, *, runs=None):
     """`compute()`, a JSON-able dict, kept in the run's folder under `name` and the hash of `settings` (whatever else decides it); read if it is there.
 
     The answer also holds the settings, seconds and provenance. Raises what `compute` raises.
     """
-    path = Path(runs or runs_folder())/config.name/'scores'/f'{name}-{config_hash(settings)}.json'
+    path = _score_path(config, name, settings, runs)
     if path.exists(): return json.loads(path.read_text())
     began = time.monotonic()
     found = dict(compute(), settings=settings, seconds=round(time.monotonic() - began, 1), provenance=provenance())
@@ -227,6 +235,11 @@ def trains():
     return os.environ.get('NIF_LIT_TRAIN', '1') != '0'
 
 
+def may_score(config, *, runs=None):
+    "May a long score that needs the model be made: NIF_LIT_TRAIN is not 0, and the parameters are here?"
+    return trains() and finished(config, runs=runs, parameters=True)
+
+
 def make(figure, *, scale='smoke', out=None, runs=None, progress=True, seeds=None, **choice):
     """Makes one Figure: trains what it needs (with NIF_LIT_TRAIN=0: takes what has finished), draws, writes out/<name>.json; returns (record, sections).
 
@@ -244,7 +257,7 @@ def make(figure, *, scale='smoke', out=None, runs=None, progress=True, seeds=Non
     return record, sections
 
 # %% ../nbs/25_experiments.ipynb #c90b62d7
-_SCORE = re.compile(r'[a-z_]+-[0-9a-f]{10}\.json')
+_SCORE = re.compile(r'[a-z0-9_]+(-[a-z0-9_]+)*-[0-9a-f]{10}\.json')
 
 
 def keep_numbers(config, to, *, runs=None):

@@ -7,9 +7,10 @@ __all__ = ['RAY', 'RAY_KEY', 'HEADER', 'OFF_MANIFOLD', 'FIG5', 'FIG6', 'FIG10', 
            'sweep_figure', 'cells_of', 'draw_rays', 'draw_sweeps', 'draw', 'needs', 'best_is_positive']
 
 # %% ../nbs/34_off_the_manifold.ipynb #27d42298
+from functools import partial
 import jax
 import numpy as np
-from .experiments import Figure, by_dataset, by_model, finished, load_run, plan, published, trains
+from .experiments import Figure, by_dataset, by_model, finished, load_run, may_score, plan, published
 from .models import draw as draw_samples
 from .pictures import COLOURS, grid_figure, label_colours, save_png, style
 from .protocol import MEANINGS, SAMPLERS, SIZES, best_s, grid_at_hand, sample_scores, scored, sweep, unit_noise
@@ -28,8 +29,8 @@ def ray(model, sampler, factors=RAY, key=None, batch_size=100):
 
 # %% ../nbs/34_off_the_manifold.ipynb #ce87c6ba
 def have(config, sampler):
-    "May a sweep, and the scores that judge it, be had: on disk, or allowed to be made (NIF_LIT_TRAIN)?"
-    if trains(): return True
+    "May a sweep, and the scores that judge it, be had: on disk, or to be made (`may_score`)?"
+    if may_score(config): return True
     grid = grid_at_hand(config, sampler)
     if grid is None: return False
     n = SIZES[config.scale]['sweep']; s = best_s(config, grid, sampler, n_test=0)['s']
@@ -98,7 +99,7 @@ def cells_of(gains, models):
 def _nf(configs):
     "Scores of the NF of seed 0 at the sweep's n, or None."
     config = next((c for c in configs if c.model == 'NF' and c.seed == 0), None)
-    if config is None or not (trains() or scored(config, n=SIZES[config.scale]['sweep'])): return None
+    if config is None or not (may_score(config) or scored(config, n=SIZES[config.scale]['sweep'])): return None
     score = sample_scores(config, n=SIZES[config.scale]['sweep'])
     return dict(frechet=score['frechet']['value'], kid=score['kid']['value'], se=score['kid']['se'], n=score['n'])
 
@@ -125,11 +126,11 @@ def draw_rays(configs, out, progress=True):
     return record, sections
 
 
-def draw_sweeps(configs, out, progress=True):
-    "The distance against √s. With NIF_LIT_TRAIN=0 from the sweeps that are on disk. [Fig. 6, 10]"
+def draw_sweeps(configs, out, progress=True, *, stem='off_manifold', wanted=None):
+    "The distance against √s, a row for each NIF of wanted(scale), default `needs`, as <stem>_<data set>.png. With NIF_LIT_TRAIN=0 from the sweeps that are on disk. [Fig. 6, 10]"
     record, sections = {}, []
     for name, cs in by_dataset(configs).items():
-        nifs = [c for c in cs if c.model != 'NF']; models = [m for m in by_model([c for c in needs(cs[0].scale) if c.dataset == name] or cs) if m != 'NF']
+        nifs = [c for c in cs if c.model != 'NF']; models = [m for m in by_model([c for c in (wanted or needs)(cs[0].scale) if c.dataset == name] or cs) if m != 'NF']
         curves, gains = {}, {}
         for c in nifs:
             for k in (k for k in SAMPLERS if have(c, k)):
@@ -139,9 +140,9 @@ def draw_sweeps(configs, out, progress=True):
         record[name] = dict(nf=nf, gains=gains, curves={f'{m}, {k}': v for (m, k), v in curves.items()}, samplers=MEANINGS)
         if not curves: continue
         one = next(iter(curves.values()))[0]; printed = published().get('released_code', {}).get('best_s', {}).get(name)
-        save_png(sweep_figure(curves, nf), out/f'fig6_{name}.png')
+        save_png(sweep_figure(curves, nf), out/f'{stem}_{name}.png')
         header = tuple(f"{one['name']} there" if h == 'distance there' else h.replace('KID', one['kid_name']) for h in HEADER)
-        sections.append(dict(title=f'Distance against √s, {name} (Fig. 6, 10)', png=f'fig6_{name}.png', table=(header, cells_of(gains, models)), alt=f"{name}: {one['name']} and KID of every NIF against the square root of s, both samplers, and the NF as a level.",
+        sections.append(dict(title=f'Distance against √s, {name} (Fig. 6, 10)', png=f'{stem}_{name}.png', table=(header, cells_of(gains, models)), alt=f"{name}: {one['name']} and KID of every NIF against the square root of s, both samplers, and the NF as a level.",
                              caption=f"n = {one['n']:,} samples per point against {one['n_reference']:,} test images at {cs[0].bits} bits; bars: one standard error of KID. Thin lines: further seeds. The table's best √s, of so many points, is chosen on training images; last: at the grid's end; its gain over s = 0 is measured on fresh samples and test images. "
                                      + (f"The released code's own best: {' to '.join(f'{v:g}' for v in printed)} on its deviation. " if printed else '') + 'A flat line would mean that the noise does not matter; a minimum at the left edge, that the manifold is best.'))
     return record, sections
@@ -166,8 +167,9 @@ def _only(dataset, models=None):
 
 OFF_MANIFOLD = Figure('off_manifold', 'Fig. 5, 6 and 10', needs, draw, parameters=False)
 FIG5 = Figure('fig5', 'Fig. 5', lambda scale: [c for c in needs(scale) if c.seed == 0 and c.model != 'NF'], draw_rays, part_of='off_manifold')
-FIG6 = Figure('fig6', 'Fig. 6', _only('celeba', ('NF', 'NIF-128')), draw_sweeps, part_of='off_manifold', parameters=False)
-FIG10 = Figure('fig10', 'Fig. 10', _only('cifar10'), draw_sweeps, part_of='off_manifold', parameters=False)
+_fig6, _fig10 = _only('celeba', ('NF', 'NIF-128')), _only('cifar10')
+FIG6 = Figure('fig6', 'Fig. 6', _fig6, partial(draw_sweeps, stem='fig6', wanted=_fig6), part_of='off_manifold', parameters=False)
+FIG10 = Figure('fig10', 'Fig. 10', _fig10, partial(draw_sweeps, stem='fig10', wanted=_fig10), part_of='off_manifold', parameters=False)
 FIGURES = (OFF_MANIFOLD, FIG5, FIG6, FIG10)
 
 # %% ../nbs/34_off_the_manifold.ipynb #8da26b58

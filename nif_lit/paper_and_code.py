@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['CANDIDATES', 'BASE', 'TRIED_SMALL', 'BUDGET', 'PLACES', 'OPEN_QUESTION', 'DIFFERENCES', 'ELSEWHERE', 'PAIR',
-           'PAPER_AND_CODE', 'FIGURES', 'candidates', 'bits_at', 'metrics_of', 'late_slope', 'noiseless',
-           'trained_runs', 'columns', 'judged', 'bits_for', 'answer', 'draw_question', 'displayed', 'range_effect',
-           'embedding_gap', 'unequal', 'needs', 'draw_differences']
+           'PAPER_AND_CODE', 'FIGURES', 'candidates', 'bits_at', 'metrics_of', 'late_slope', 'noiseless_at_hand',
+           'noiseless', 'trained_runs', 'columns', 'judged', 'bits_for', 'answer', 'draw_question', 'displayed',
+           'range_effect', 'embedding_gap', 'unequal', 'needs', 'draw_differences']
 
 # %% ../nbs/42_paper_and_code.ipynb #0cc88f9b
 import json
@@ -17,13 +17,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from .experiments import DATASETS_AT, Figure, cached, dataset_of, experiment, finished, load_run, published, runs_folder
+from .experiments import DATASETS_AT, Figure, cached, dataset_of, experiment, finished, is_cached, load_run, published, runs_folder
 from .frechet import frechet_distance
 from .layer import Chain
 from .likelihood import mean_and_se, paired_difference
 from .models import bare, draw as draw_samples, flatten_chain
 from .pictures import curve_figure, dots_figure, grid_figure, save_png
-from .protocol import SIZES, check_features, difference, extractor, reference_features, sample_scores
+from .protocol import SIZES, check_features, difference, extractor, reference_images, sample_scores
 from .verdicts import accept
 
 # %% ../nbs/42_paper_and_code.ipynb #80313225
@@ -87,6 +87,11 @@ def late_slope(lines, blocks=10):
 def _result(config, runs=None): return json.loads((Path(runs or runs_folder())/config.name/'result.json').read_text())
 
 
+def noiseless_at_hand(config, n=None):
+    "Can `noiseless` be had: kept beside the run, or from its parameters?"
+    return finished(config, parameters=True) or is_cached(config, 'noiseless', dict(places=PLACES, n=n))
+
+
 def noiseless(config, n=None):
     "dict place -> bits/dim of each of the first n test images (None: all) of a run at both `PLACES`, kept beside it."
     def compute():
@@ -148,7 +153,7 @@ def draw_question(configs, out, progress=True):
     rule, target = accept()['table2_number'], published()['table2'].get(dataset, {}).get('NF')
     runs = {label: c for label, c in candidates(scale).items() if finished(c)}
     bits = {label: np.array(_result(c)['test_bits']) for label, c in runs.items()}
-    if BASE in runs: bits |= noiseless(runs[BASE])
+    if BASE in runs and noiseless_at_hand(runs[BASE]): bits |= noiseless(runs[BASE])
     rows = {}
     for label, b in bits.items():
         own, c = mean_and_se(b), runs.get(label)
@@ -156,7 +161,7 @@ def draw_question(configs, out, progress=True):
                            images_seen=_result(c)['images_seen'] if c else None, seed=(c or runs[BASE]).seed, run=(c or runs[BASE]).name)
     scores = {c.bits: rows[label]['mean'] for label, c in runs.items() if label in (BASE, '4 bits', '5 bits')}
     record = dict(dataset=dataset, target=target, tolerance=[rule['reproduced'], rule['near']], candidates=rows, bits_needed=bits_for(scores, target) if target else None,
-                  not_run=[label for label in CANDIDATES if label not in runs], columns=columns([c for c in trained_runs(scale) if finished(c)], rule))
+                  not_run=[label for label in CANDIDATES if label not in runs], columns=columns([c for c in trained_runs(scale) if finished(c) and noiseless_at_hand(c, 2_000)], rule))
     record['answer'] = answer(record)
     cell = lambda r: ('' if r['shift'] is None else f'{r["shift"]["mean"]:+.4f} ± {r["shift"]["se"]:.4f}', '' if r['slope'] is None else f'{r["slope"]["per_doubling"]:+.4f} ± {r["slope"]["se"]:.4f}', r['judged'] or '', '' if r['images_seen'] is None else f'{r["images_seen"]:,}')
     table = [(label, f'{r["mean"]:.4f} ± {r["se"]:.4f}', *cell(r)) for label, r in rows.items()] + [(label, 'not run', '', '', '', '') for label in record['not_run']]
@@ -192,7 +197,7 @@ DIFFERENCES = {
     'offset': ('offset b of the head', 'in (8), absent in Sec. 5.2', 'absent (deep NIF: there)', 'there; `bias=False` drops it'),
     'constant': ('constant of (41)', '(M/2) log 2π too much', 'right', 'right; see the errata'),
     'images': ('images behind a FID', 'not said', '25,000 samples through JPEG and a colour map', 'levels as they are; the path is a named option'),
-    'best_s': ('choice of s', 'on part of the training set', '15 values of a deviation, 0 to 1.2', 'the same grid, chosen on training images, scored once on test'),
+    'best_s': ('choice of s', 'on part of the training set', '15 values of a deviation, 0 to 1.2', 'the same grid (5 of its points where a row says so), chosen on training images, scored once on test'),
     'split': ('data split', 'not said', 'pooled, 60/20/20; CelebA loader ignores it, so its validation part is mostly training images', "official; split='pooled' on request"),
     'crop': ('CelebA crop', 'not said', 'every second pixel, then rows [26:−19], columns [12:−13]', 'the same'),
     'umap': ('Fig. 2', 'supervised UMAP of the test set', 'labels given; test and validation, 24,000 images', 'both kinds of UMAP; probes decide'),
@@ -208,15 +213,15 @@ def displayed(levels, bits, lam=0.0):
 
 
 def range_effect(config, n):
-    "What not undoing the range of λ does to n test images: RMS change in displayed levels (of 255), and their distance to training images, undone and not. Kept beside the run."
+    "What not undoing the range of λ does to n test images at their bins' centres: RMS change in displayed levels (of 255), and their distance to as many training images at theirs, undone and not. Kept beside the run."
     lam = published()['released_code']['lambda']
     def compute():
         x, f = dataset_of(config.dataset, config.bits, config.split).test[:n], extractor(config, check_features(None, config.scale))
-        a, b, reference = displayed(x, config.bits), displayed(x, config.bits, lam), reference_features(config, 'train')
+        a, b, reference = displayed(x, config.bits), displayed(x, config.bits, lam), f(displayed(reference_images(config, 'train')[0][:n], config.bits), bits=8)
         found = {name: frechet_distance(f(v, bits=8), reference) for name, v in (('undone', a), ('not_undone', b))}
         return dict(rms=float(np.sqrt(np.mean((a.astype(float) - b) ** 2))), by_formula=float(255 * lam * np.sqrt(np.mean((1 - 2 * (x.astype(float) + 0.5) / 2 ** config.bits) ** 2))),
                     **{k: v['value'] for k, v in found.items()}, name=found['undone']['name'] if check_features(None, config.scale) != 'pixels' else 'FD-pixels', n=len(x), n_reference=len(reference))
-    return cached(config, 'range', dict(n=n, lam=lam, dims=check_features(None, config.scale)), compute)
+    return cached(config, 'range', dict(n=n, lam=lam, reference='centres', dims=check_features(None, config.scale)), compute)
 
 
 def embedding_gap(config, n):
@@ -228,11 +233,15 @@ def embedding_gap(config, n):
 
 # %% ../nbs/42_paper_and_code.ipynb #047d9dd4
 def unequal(config):
-    "What training for as much longer as the released NIF-64 would give the NF of a run, by its slope: dict(gain, se, factor, slope, published), in bits/dim, or None."
+    """What training for as much longer as the released NIF-64 would give the NF of a run, by its slope, in bits/dim, or None: dict(gain, se, factor, slope, published, images, equal).
+
+    images: how many the released NF saw, far beyond those of the slope; equal: dict model -> printed NF less NIF of the models that were trained exactly as long as the NF.
+    """
     slope, steps, printed = late_slope(metrics_of(config)), published()['released_code']['steps_trained']['celeba'], published()['table2']['celeba']
     if slope is None: return None
     factor = steps['NIF-64'] / steps['NF']
-    return dict(gain=-slope['per_doubling'] * math.log2(factor), se=slope['se'] * math.log2(factor), factor=factor, slope=slope, published=printed['NF'] - printed['NIF-64'], dataset=config.dataset)
+    return dict(gain=-slope['per_doubling'] * math.log2(factor), se=slope['se'] * math.log2(factor), factor=factor, slope=slope, published=printed['NF'] - printed['NIF-64'], dataset=config.dataset,
+                images=steps['NF'] * published()['released_code']['batch'], equal={m: printed['NF'] - printed[m] for m, k in steps.items() if m != 'NF' and k == steps['NF']})
 
 
 PAIR = {'smoke': ('digits', 'NIF-16'), 'laptop': ('fashion_mnist', 'NIF-128'), 'paper': ('fashion_mnist', 'NIF-128')}
@@ -261,12 +270,11 @@ def _measured(nf, nif, celeba):
         a, b, r, w = scores(nf, t=2.0), scores(nf, t=4.0), range_effect(nf, n), {k: mean_and_se(v) for k, v in noiseless(nf, 2_000).items()}
         with_noise = mean_and_se(_result(nf)['test_bits'][:2_000])
         found['t'] = dict(variance=a, deviation=b), f'NF, t = 2: {_score(a)} on the variance; {_score(b)} on the deviation'
-        found['range'] = r, f'RMS change {r["rms"]:.1f} of 255; {r["name"]} of test images {r["undone"]:.3g} undone, {r["not_undone"]:.3g} not (n = {r["n"]})'
+        found['range'] = r, f'RMS change {r["rms"]:.1f} of 255; {r["name"]} of test images {r["undone"]:.3g} undone, {r["not_undone"]:.3g} not (n = {r["n"]}, to {r["n_reference"]} training images)'
         found['noise'] = dict(w, with_noise=with_noise), f'bits/dim {with_noise["mean"]:.3f} with noise; ' + '; '.join(f'{v["mean"]:.3f} {k.split(", ")[1]}' for k, v in w.items()) + ' without'
-    runs = [u for u in (unequal(c) for c in (celeba, nf) if c) if u]
-    if runs:
-        u = runs[0]
-        found['length'] = u, f'{u["dataset"]} NF: ×{u["factor"]:.2f} images gain {u["gain"]:.4f} ± {u["se"]:.4f} bits/dim by the slope; Table 2 prints a difference of {u["published"]:.3f} for CelebA'
+    u = unequal(c) if (c := celeba or (nf if nf and nf.scale == 'smoke' else None)) else None
+    if u:
+        found['length'] = u, f'{u["dataset"]} NF: ×{u["factor"]:.2f} images gain {u["gain"]:.4f} ± {u["se"]:.4f} bits/dim by the slope at {u["slope"]["from_images"]:,} to {u["slope"]["to_images"]:,} images (the released NF saw {u["images"]:,}, where curves are flatter); Table 2 prints a difference of {u["published"]:.3f} for CelebA' + ''.join(f'; {m}, released at the same length as the NF, is printed {d:+.3f} better' for m, d in u["equal"].items())
     return found
 
 
@@ -286,7 +294,7 @@ def draw_differences(configs, out, progress=True):
     if nf:
         x = draw_samples(load_run(nf)[0], jax.random.key(42), 10, batch_size=10)
         save_png(grid_figure({'undone': displayed(x, nf.bits), 'not undone': displayed(x, nf.bits, published()['released_code']['lambda'])}, 8), out/'range.png')
-        sections.append(dict(title='The range of λ, undone and not', png='range.png', alt='Ten samples of the NF in two rows: with full range, and with black lifted to grey and white lowered.', caption='The same samples of the NF. If the range did not matter, black would look alike in both rows.'))
+        sections.append(dict(title='The range of λ, undone and not', png='range.png', alt='Ten samples of the NF in two rows: with the range of λ undone, and not: black lifted to grey and white lowered.', caption='The same samples of the NF. If the range did not matter, black would look alike in both rows.'))
     return {key: value[0] for key, value in found.items()}, sections
 
 

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['PARTS', 'MOST_TRAIN', 'SAMPLERS', 'MEANINGS', 'GRID', 'COARSE', 'SIZES', 'PixelFeatures', 'dims_at', 'check_features',
-           'extractor', 'reference_features', 'check_sampler', 's_of', 'factor_of', 'unit_noise', 'scoring_key',
-           'sweep_key', 'scored', 'sample_scores', 'difference', 'choose', 'grid_of', 'sweep', 'swept', 'grid_at_hand',
-           'best_s']
+           'extractor', 'reference_images', 'reference_features', 'check_sampler', 's_of', 'factor_of', 'unit_noise',
+           'scoring_key', 'sweep_key', 'scored', 'sample_scores', 'floor_of', 'difference', 'choose', 'grid_of',
+           'sweep', 'swept', 'grid_at_hand', 'best_s']
 
 # %% ../nbs/26_protocol.ipynb #9ce90cd1
 import io
@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from .data import DataError, quantize, to_uint8, write_bytes
-from .experiments import cached, dataset_of, load_run, runs_folder, trains
+from .experiments import cached, dataset_of, is_cached, load_run, may_score, runs_folder
 from .frechet import InceptionFeatures, check_dims, find_weights, frechet_distance, kid, neighbour_scores
 from .heads import GaussianNIF
 from .models import draw, parse_name
@@ -85,8 +85,8 @@ def extractor(config, dims):
     return _pixels(config.dataset, config.bits, config.split) if dims == 'pixels' else _inception(dims)
 
 
-def _reference_images(config, part):
-    "(images, bits) of one of `PARTS`."
+def reference_images(config, part):
+    "(images, bits) of one of `PARTS` of the data set of an Experiment."
     data = dataset_of(config.dataset, 8 if part == 'originals' else config.bits, config.split)
     if part != 'train': return data.test, data.bits
     rows = np.random.default_rng(26).permutation(len(data.train))[:min(MOST_TRAIN, len(data.test))]
@@ -118,7 +118,7 @@ def reference_features(config, part='test', *, dims=None, runs=None, progress=Fa
     path = Path(runs or runs_folder())/'features'/f'{config_hash(said)}.npz'
     found = _kept(path)
     if found is None:
-        images, bits = _reference_images(config, part)
+        images, bits = reference_images(config, part)
         found = features(images, bits=bits, progress=progress)
         if jax.process_index() == 0: _keep(path, found)
     return found
@@ -195,8 +195,7 @@ def _compare(config, settings, runs, progress):
 
 def scored(config, *, n, t=1.0, s=1.0, sampler='trained', dims=None, key=None, runs=None):
     "Has `sample_scores` been called with these arguments before, so that its answer is only read?"
-    settings = _settings(config, n, t, s, sampler, dims, key)
-    return (Path(runs or runs_folder())/config.name/'scores'/f'samples-{config_hash(settings)}.json').exists()
+    return is_cached(config, 'samples', _settings(config, n, t, s, sampler, dims, key), runs=runs)
 
 
 def sample_scores(config, *, n, t=1.0, s=1.0, sampler='trained', dims=None, reference='test', key=None, runs=None, progress=False):
@@ -219,6 +218,20 @@ def sample_scores(config, *, n, t=1.0, s=1.0, sampler='trained', dims=None, refe
 GRID = tuple(round(1.2 * i / 14, 4) for i in range(15))
 COARSE = tuple(GRID[i] for i in (0, 4, 7, 10, 14))
 SIZES = {'smoke': dict(sweep=200, table=300), 'laptop': dict(sweep=2_000, table=10_000), 'paper': dict(sweep=2_000, table=10_000)}
+
+
+def floor_of(config, n, *, dims=None, runs=None):
+    """What training images get when they are scored as samples: dict(n, frechet, kid, se, precision, recall, coverage) of n of them, or of all of the part 'train' if it holds fewer.
+
+    Kept beside the run, and the same for every run of a data set. Raises `DataError` where weights are missing.
+    """
+    dims = check_features(dims, config.scale)
+    def compute():
+        a, b = (reference_features(config, part, dims=dims, runs=runs) for part in ('train', 'test'))
+        a, originals = a[:n], reference_features(config, 'originals', dims=dims, runs=runs)
+        near, apart = neighbour_scores(a, b), kid(a, b)
+        return dict(n=len(a), frechet=frechet_distance(a, b)['value'], kid=apart['value'], se=apart['se'], originals=frechet_distance(a, originals)['value'], **{k: near[k] for k in ('precision', 'recall', 'coverage')})
+    return cached(config, 'floor', dict(n=n, dims=dims), compute, runs=runs)
 
 
 def difference(a, b):
@@ -258,8 +271,8 @@ def swept(config, grid=None, sampler='trained', n=None, *, dims=None, runs=None)
 
 
 def grid_at_hand(config, sampler='trained', *, dims=None, runs=None):
-    "The finest grid whose sweep may be had: `grid_of(config)` where scores may be made (NIF_LIT_TRAIN) or are on disk, else `COARSE` where that is, else None."
-    if trains(): return grid_of(config)
+    "The finest grid whose sweep may be had: `grid_of(config)` where scores may be made (`may_score`) or are on disk, else `COARSE` where that is, else None."
+    if may_score(config, runs=runs): return grid_of(config)
     return next((grid for grid in (grid_of(config), COARSE) if swept(config, grid, sampler, dims=dims, runs=runs)), None)
 
 

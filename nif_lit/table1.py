@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['WHERE', 'HEADER', 'LABELS', 'MARKS', 'TOLD', 'TABLE1', 'FIGURES', 'ready', 'scores_of', 'against', 'size_of',
-           'rows_of', 'cells_of', 'distances_figure', 'points_told', 'draw', 'needs', 'on_the_manifold', 'equals_nf']
+           'rows_of', 'floor_at', 'cells_of', 'distances_figure', 'points_told', 'draw', 'needs', 'on_the_manifold',
+           'equals_nf']
 
 # %% ../nbs/31_fid.ipynb #1dbfcd22
 import math
 import numpy as np
-from .experiments import Figure, by_dataset, by_model, plan, published, trains
+from .experiments import Figure, by_dataset, by_model, finished, is_cached, may_score, plan, published
 from .models import parse_name
 from .pictures import COLOURS, label_colours, save_png, style
-from .protocol import MEANINGS, SAMPLERS, SIZES, best_s, grid_at_hand, sample_scores, scored
+from .protocol import MEANINGS, SAMPLERS, SIZES, best_s, dims_at, floor_of, grid_at_hand, sample_scores, scored
 
 # %% ../nbs/31_fid.ipynb #e9f40467
 WHERE = ('0', 'best', '1')
@@ -23,8 +24,8 @@ def _tell(score): return dict(frechet=score['frechet']['value'], kid=score['kid'
 
 
 def ready(config, n):
-    "May the scores of a run at s = 0 and 1 be had: already on disk, or allowed to be made (NIF_LIT_TRAIN)?"
-    if trains(): return True
+    "May the scores of a run at s = 0 and 1 be had: already on disk, or to be made (`may_score`)?"
+    if may_score(config): return True
     wanted = [('trained', 1.0)] if parse_name(config.model)[0] == 'NF' else [(k, s) for k in SAMPLERS for s in (0.0, 1.0)]
     return all(scored(config, n=n, s=s, sampler=k) for k, s in wanted)
 
@@ -38,23 +39,24 @@ def scores_of(config, n, progress=False):
         grid = grid_at_hand(config, sampler)
         if grid is None: continue
         choice = best_s(config, grid, sampler, n_test=0, progress=progress)
-        if trains() or scored(config, n=n, s=choice['s'], sampler=sampler):
+        if may_score(config) or scored(config, n=n, s=choice['s'], sampler=sampler):
             found[sampler]['best'] = _tell(sample_scores(config, n=n, s=choice['s'], sampler=sampler, progress=progress))
             choices[sampler] = {k: v for k, v in choice.items() if k != 'test'}
     return found, choices
 
 # %% ../nbs/31_fid.ipynb #93a5bf6f
 def against(nif, nf):
-    """Scores of the same seeds, lists of dict(frechet, kid, se), compared: dict(ratio, kid, se, verdict, seeds), ratio = NIF / NF - 1 of the Fréchet distance.
+    """Scores of the same seeds, lists of dict(frechet, kid, se), compared: dict(frechet, nf, ratio, kid, se, sd_seeds, verdict, seeds): the two mean distances, ratio = NIF / NF - 1, the difference of KID.
 
     verdict: 'nearer', 'farther' or 'undecided', by KID at two standard errors. Raises `ValueError` for unequal lists.
     """
     if len(nif) != len(nf) or not nf: raise ValueError(f'expected as many seeds of both models, at least one, got {len(nif)} and {len(nf)}')
     k = len(nf); each = [a['kid'] - b['kid'] for a, b in zip(nif, nf)]
     se = math.sqrt(sum(a['se'] ** 2 + b['se'] ** 2 for a, b in zip(nif, nf))) / k
-    if k > 1: se = max(se, float(np.std(each, ddof=1)) / math.sqrt(k))
-    kid = float(np.mean(each))
-    return dict(ratio=float(np.mean([a['frechet'] for a in nif]) / np.mean([b['frechet'] for b in nf]) - 1), kid=kid, se=se, seeds=k,
+    sd = float(np.std(each, ddof=1)) if k > 1 else None
+    if sd is not None: se = max(se, sd / math.sqrt(k))
+    kid, x, y = float(np.mean(each)), *(float(np.mean([score['frechet'] for score in scores])) for scores in (nif, nf))
+    return dict(frechet=x, nf=y, ratio=x / y - 1, kid=kid, se=se, sd_seeds=sd, seeds=k,
                 verdict='nearer' if kid < -2 * se else 'farther' if kid > 2 * se else 'undecided')
 
 # %% ../nbs/31_fid.ipynb #29ca871d
@@ -68,17 +70,26 @@ def _mean(scores): return {k: float(np.mean([s[k] for s in scores])) for k in sc
 
 
 def rows_of(configs, n, progress=False):
-    "dict model -> dict(seeds, scores, choices, against), from the runs of one data set that are ready."
+    """dict model -> dict(seeds, scores, choices, against, gain), from the runs of one data set that are ready.
+
+    against: each NIF compared with the NF, seed by seed; gain: its best s compared with its own s = 0, seed by seed.
+    """
     runs = {c: scores_of(c, n, progress) for c in configs if ready(c, n)}
     nf = {c.seed: found['trained']['1'] for c, (found, _) in runs.items() if c.model == 'NF'}
     rows = {}
     for model, cs in by_model([*runs]).items():
-        rows[model] = row = dict(seeds=[c.seed for c in cs], scores={}, against={}, choices={str(c.seed): runs[c][1] for c in cs})
+        rows[model] = row = dict(seeds=[c.seed for c in cs], scores={}, against={}, gain={}, choices={str(c.seed): runs[c][1] for c in cs})
         for sampler in runs[cs[0]][0]:
             at = {w: {c.seed: runs[c][0][sampler][w] for c in cs if w in runs[c][0][sampler]} for w in WHERE}
             row['scores'][sampler] = {w: _mean([*v.values()]) | dict(seeds=[*v]) for w, v in at.items() if v}
+            if at['best'] and model != 'NF': row['gain'][sampler] = against([*at['best'].values()], [at['0'][k] for k in at['best']])
             if model != 'NF': row['against'][sampler] = {w: against([v[k] for k in v if k in nf], [nf[k] for k in v if k in nf]) for w, v in at.items() if set(v) & set(nf)}
     return rows
+
+
+def floor_at(config, n):
+    "`floor_of` of a run's data set at the table's n, or None where it is not on disk and features may not be made."
+    return floor_of(config, n) if may_score(config) or is_cached(config, 'floor', dict(n=n, dims=dims_at(config.scale))) else None
 
 
 HEADER = ('model', 'samples', 'published', 'distance', 'against the NF', 'KID × 1000', 'recall, coverage', 'to the originals')
@@ -95,8 +106,8 @@ def _samples(sampler, where, score=None):
     return f'{at}, {sampler}'.replace(' ', ' ')
 
 
-def cells_of(rows, models, printed):
-    "Rows of texts under `HEADER`; 'not run' where there is no score."
+def cells_of(rows, models, printed, floor=None):
+    "Rows of texts under `HEADER`; 'not run' where there is no score. floor: `floor_of`, as a last row."
     def line(model, label, number, score, versus):
         sd = np.std(score['values'], ddof=1) if len(score['values']) > 1 else None
         return (model, label, number, f"{score['frechet']:.3f}" if sd is None else _told(score['frechet'], sd), '' if versus is None else f"{versus['ratio']:+.0%} {versus['verdict']}",
@@ -112,6 +123,7 @@ def cells_of(rows, models, printed):
                 shown = number if where == 'best' or model == 'NF' else ''
                 if where in at: lines.append(line(model, '' if model == 'NF' else _samples(sampler, where, at[where]), shown, at[where], versus.get(sampler, {}).get(where)))
                 else: lines.append((model, _samples(sampler, where), shown, 'not run', *[''] * (len(HEADER) - 4)))
+    if floor: lines.append(('training images', f"n = {floor['n']:,}", '', f"{floor['frechet']:.3f}", '', _told(1e3 * floor['kid'], 1e3 * floor['se']), f"{floor['recall']:.2f}, {floor['coverage']:.2f}", f"{floor['originals']:.3f}"))
     return lines
 
 # %% ../nbs/31_fid.ipynb #479a35b1
@@ -154,12 +166,12 @@ def draw(configs, out, progress=True):
         rows = rows_of(cs, n, progress)
         if not rows: record[name] = dict(n=0, rows={}); continue
         one = sample_scores(next(c for c in cs if c.model in rows and ready(c, n)), n=n)
-        what = one['frechet']['name']
-        record[name] = dict(n=n, n_reference=one['n_reference'], n_sweep=SIZES[cs[0].scale]['sweep'], name=what, bits=one['bits'], weights=one['weights'], compute=one['compute'], samplers=MEANINGS, rows=rows, published=printed.get(name, {}))
+        what, floor = one['frechet']['name'], floor_at(next(c for c in cs if ready(c, n)), n)
+        record[name] = dict(n=n, n_reference=one['n_reference'], n_sweep=SIZES[cs[0].scale]['sweep'], name=what, bits=one['bits'], weights=one['weights'], compute=one['compute'], samplers=MEANINGS, rows=rows, floor=floor, published=printed.get(name, {}))
         header = tuple(what if h == 'distance' else h.replace('KID', one['kid']['name']) for h in HEADER)
         note = (f"{what} and {one['kid']['name']} (± se) of n = {n:,} samples against {one['n_reference']:,} test images at {one['bits']} bits, in the last column against their 8-bit originals; lower is better. trained: noise N(0, sΣ); released: N(0, s²I), as the released code draws; at s = 0 both are one. Best s: chosen on training images from sweeps of n = {record[name]['n_sweep']:,}. "
-                f"{points_told(rows)}Against the NF: the change of the distance, and nearer or farther by KID at two standard errors. Published: FID of 2048 features from 25,000 samples through another image path, on another scale" + ('.' if what == 'FID' else f', never comparable with {what}; compare the order and the change.'))
-        sections.append(dict(title=f'Distance to the data, {name} (Table 1)', caption=note, table=(header, cells_of(rows, models, record[name]['published']))))
+                f"{points_told(rows)}Against the NF: the change of the distance, and nearer or farther by KID at two standard errors. The last row is what a perfect model would get: a Fréchet distance has a part that n makes, which no model can lose, and which makes every percentage here smaller than it is. Published: FID of 2048 features from 25,000 samples through another image path, on another scale" + ('.' if what == 'FID' else f', never comparable with {what}; compare the order and the change.'))
+        sections.append(dict(title=f'Distance to the data, {name} (Table 1)', caption=note, table=(header, cells_of(rows, models, record[name]['published'], floor))))
         if any(m != 'NF' for m in rows):
             save_png(distances_figure(rows, f'{what} to the test set, n = {n:,}'), out/f'table1_{name}.png')
             sections[-1] |= dict(png=f'table1_{name}.png', alt=f'{name}: {what} of every NIF at s = 0, at the best s and at s = 1, for both samplers, and the NF as a dashed line.')

@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['TEMPERATURES', 'SWEEP', 'HOT', 'KEY', 'ROWS', 'READINGS', 'PICTURE_BATCH', 'HEADER', 'FIGURES', 'prior_share',
-           'variance_factor', 'rows_of', 'temperature_rows', 'temperature_sweep', 'floor_of', 'sweep_figure', 'judge',
-           'draw_fig1']
+           'variance_factor', 'rows_of', 'temperature_rows', 'temperature_sweep', 'sweep_figure', 'judge', 'draw_fig1']
 
 # %% ../nbs/33_temperature.ipynb #9c08048e
 import math
@@ -13,12 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
-from .experiments import Figure, by_dataset, cached, experiment
-from .frechet import frechet_distance, kid, neighbour_scores
+from .experiments import Figure, by_dataset, experiment
 from .heads import GaussianNIF
 from .models import draw
 from .pictures import COLOURS, grid_figure, label_colours, save_png, style
-from .protocol import SIZES, dims_at, reference_features, sample_scores
+from .protocol import SIZES, floor_of, sample_scores
 from .samples import model_of, row_label, stand_for
 
 # %% ../nbs/33_temperature.ipynb #a308d67e
@@ -72,17 +70,6 @@ def _point(config, t, s):
     return dict(t=t, n=r['n'], dims=r['dims'], name=r['frechet']['name'], frechet=r['frechet']['value'], kid=r['kid']['value'], se=r['kid']['se'], **{k: r['neighbours'][k] for k in ('precision', 'recall', 'coverage')})
 
 
-def floor_of(config):
-    "The same scores of as many training images: what a perfect model would get."
-    n, dims = SIZES[config.scale]['sweep'], dims_at(config.scale)
-    def compute():
-        a, b = (reference_features(config, part) for part in ('train', 'test'))
-        a = a[:n]
-        near = neighbour_scores(a, b)
-        return dict(n=len(a), frechet=frechet_distance(a, b)['value'], kid=kid(a, b)['value'], se=kid(a, b)['se'], precision=near['precision'], recall=near['recall'], coverage=near['coverage'])
-    return cached(config, 'floor', dict(n=n, dims=dims), compute)
-
-
 def sweep_figure(sweeps, floor):
     "Fréchet distance, KID ± SE and precision against t (variance) and √t (deviation), one line per row."
     from matplotlib.figure import Figure as Sheet
@@ -93,7 +80,7 @@ def sweep_figure(sweeps, floor):
             for label, points in sweeps.items():
                 t, y = [p['t'] for p in points], [p[what] for p in points]
                 ax.errorbar(t, y, yerr=[p['se'] for p in points] if what == 'kid' else None, color=colours[label], lw=1.8, marker='o', ms=3.5, capsize=2.5, ls='--' if label.endswith('s = 0') else '-', label=label)
-            ax.axhline(floor[what], color=COLOURS['reference'], ls=':', lw=1.2, label='training images')
+            ax.axhline(floor[what], color=COLOURS['reference'], ls=':', lw=1.2, label=f"training images, n = {floor['n']:,}")
             ax.axvline(1, color='#cccccc', lw=0.8, zorder=0)
             ax.set_title(title); ax.grid(axis='y', color='#e4e4e4', lw=0.8); ax.set_axisbelow(True)
         axes[-1].set(xscale='log', xlabel='t on the variance; in brackets the same t on the deviation')
@@ -136,7 +123,7 @@ def _one_dataset(dataset, configs, out, progress):
         sections.append(dict(title=f'Temperature: {dataset}, t on the {reading} (Fig. 1)', png=f'fig1-{dataset}-{reading}.png', alt=f'Rows of samples ({", ".join(pictures)}), t growing from left to right.',
             caption=f'{dataset}, seed 0. t multiplies the {reading} of the innermost prior' + (', as the text says. ' if reading == 'variance' else ', as in the released code. ') + 'One latent in each row. If t did nothing for the manifold the second row would not change.'))
     shares, sweeps = {label: prior_share(model_of(config).head) for label, config, s in rows if config}, {label: temperature_sweep(config, s, progress) for label, config, s in rows if config}
-    floor, table, judged = floor_of(configs[0]), [], {}
+    floor, table, judged = floor_of(configs[0], SIZES[configs[0].scale]['sweep']), [], {}
     runs = {label: (config, s) for label, config, s in rows}
     for label, config, s in rows:
         if config is None: table.append((label, 'not run', *[''] * (len(HEADER) - 2))); continue

@@ -62,7 +62,7 @@ def runs(monkeypatch):
     "Every run is a tiny model of its own kind; scores are computed, not kept."
     for module in (samples, temperature, reconstructions):
         monkeypatch.setattr(module, 'model_of', lambda config: tiny('NF' if config.model == 'NF' else 'NIF-4'))
-        monkeypatch.setattr(module, 'cached', lambda config, name, settings, compute: dict(compute(), settings=settings))
+        if module is not temperature: monkeypatch.setattr(module, 'cached', lambda config, name, settings, compute: dict(compute(), settings=settings))
     return lambda *models: [experiment('digits', model) for model in models]
 
 
@@ -103,7 +103,7 @@ def test_temperature_is_read_both_ways_and_compared_at_equal_heat(runs, tmp_path
         asked.append((config.model, t, s))
         return dict(n=n, dims='pixels', frechet=dict(name='FD-pixels', value=1 + t), kid=dict(value=0.1 * t * (config.model == 'NF'), se=0.01), neighbours=dict(precision=0.5, recall=0.5, coverage=0.5))
     monkeypatch.setattr(temperature, 'sample_scores', scores)
-    monkeypatch.setattr(temperature, 'floor_of', lambda config: dict(n=9, frechet=0.1, kid=0.0, se=0.01, precision=1.0, recall=1.0, coverage=1.0))
+    monkeypatch.setattr(temperature, 'floor_of', lambda config, n: dict(n=9, frechet=0.1, kid=0.0, se=0.01, precision=1.0, recall=1.0, coverage=1.0))
     record, sections = temperature.draw_fig1(runs('NF', 'NIF-16'), tmp_path, False)
     found, share = record['digits'], temperature.prior_share(tiny('NIF-4').head)
     assert 0 < share < 1 and found['shares'] == {'NF': 1.0, 'NIF-16, s = 0': share, 'NIF-16, s = 1': share}

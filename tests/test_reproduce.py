@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from nif_lit import experiments
 from nif_lit.experiments import DATASETS_AT, SCALES, by_model, finished, make, plan, run
+from nif_lit.paper_and_code import noiseless_at_hand
 from nif_lit.reproduce import FIGURES, find_figures, reproduce, train_all, work
 from nif_lit.table2 import TABLE2, cells_of, difference_by_seed
 
@@ -86,7 +87,7 @@ def test_numbers_without_parameters_serve_what_is_made_of_numbers(tmp_path, monk
     nf, nif = [c for c in plan('smoke') if c.seed == 0][:2]
     here, there, kept = (tmp_path/name for name in ('here', 'there', 'kept'))
     for config in (nf, nif): run(config, runs=here, progress=False)
-    experiments.cached(nf, 'floor', dict(n=3), lambda: dict(value=1.5), runs=here)
+    for name in ('floor', 'umap-noise-64', 'probes-pixels'): experiments.cached(nf, name, dict(n=3), lambda: dict(value=1.5), runs=here)
     scripts = Path(__file__).parents[1]/'scripts'
     monkeypatch.syspath_prepend(scripts); import run_numbers
     run_numbers.main(['keep', str(kept), '--runs', str(here), '--scale', 'smoke'])
@@ -96,7 +97,7 @@ def test_numbers_without_parameters_serve_what_is_made_of_numbers(tmp_path, monk
     (there/nif.name/'result.json').write_text(json.dumps(mine))                                         # a run of this machine is not written over
     run_numbers.main(['restore', str(kept), '--runs', str(there)])
     assert run(nf, runs=there, progress=False) == json.loads((here/nf.name/'result.json').read_text()) and run(nif, runs=there, progress=False)['seconds'] == -1
-    assert experiments.cached(nf, 'floor', dict(n=3), lambda: pytest.fail('it was kept'), runs=there)['value'] == 1.5
+    for name in ('floor', 'umap-noise-64', 'probes-pixels'): assert experiments.cached(nf, name, dict(n=3), lambda: pytest.fail('it was kept'), runs=there)['value'] == 1.5
     assert finished(nf, runs=there) and not finished(nf, runs=there, parameters=True)
     with pytest.raises(FileNotFoundError, match='its parameters are not'): experiments.load_run(nf, runs=there)
     monkeypatch.setenv('NIF_LIT_TRAIN', '0')
@@ -104,6 +105,10 @@ def test_numbers_without_parameters_serve_what_is_made_of_numbers(tmp_path, monk
     monkeypatch.setenv('NIF_LIT_RUNS', str(there))
     assert make(TABLE2, out=tmp_path/'c')[0]['digits']['NIF-8']['paired'] == whole and whole['mean'] != 0
     with pytest.raises(RuntimeError, match='none of its'): make(find_figures(['fig8'])[0], out=tmp_path/'c')
+    monkeypatch.delenv('NIF_LIT_TRAIN')                                                                 # figures of numbers say 'not run' of a score that is not there, and train nothing for it
+    assert make(find_figures(['table1'])[0], out=tmp_path/'c', model='NF')[0] == dict(digits=dict(n=0, rows={}))
+    assert not noiseless_at_hand(nf)
+    monkeypatch.setenv('NIF_LIT_TRAIN', '0')
     monkeypatch.delenv('NIF_LIT_TRAIN'); run(nf, progress=False, parameters=True)
     assert experiments.load_run(nf)[1]['test_bits'] == json.loads((here/nf.name/'result.json').read_text())['test_bits']
     assert len((there/nf.name/'metrics.jsonl').read_text().splitlines()) == len((here/nf.name/'metrics.jsonl').read_text().splitlines())

@@ -42,8 +42,10 @@ def planted(better):
     "Records of the pages in which the NIF wins everywhere, or loses everywhere."
     ratio = dict(zip(('0', 'best', '1'), (-0.25, -0.5, 0.0) if better else (2.0, 1.0, 0.0)))
     score = lambda r, factor=0.0: dict(frechet=20 * (1 + r), kid=0.1 * (1 + r), se=0.001, factors=[factor])
+    versus = lambda r, a, b: dict(ratio=r, frechet=a, nf=b, kid=0.1 * r, se=0.002, sd_seeds=None, seeds=1)
     cell = dict(scores={s: {w: score(r, 0.6 if better and w == 'best' else 0.0) for w, r in ratio.items()} for s in ('trained', 'released')},
-                against={s: {w: dict(ratio=r, kid=0.1 * r, se=0.002, seeds=1) for w, r in ratio.items()} for s in ('trained', 'released')})
+                against={s: {w: versus(r, 20 * (1 + r), 20) for w, r in ratio.items()} for s in ('trained', 'released')},
+                gain={s: versus((1 + ratio['best']) / (1 + ratio['0']) - 1, 0, 0) for s in ('trained', 'released')})
     table1 = dict(n=2000, name='FID-768', rows={m: dict(scores={'trained': {'1': score(0)}}, against={}) if m == 'NF' else cell for m in PAPER_MODELS})
     row = lambda d, m: dict(mean=published()['table2'][d][m] + (0.01 if better else 0.3), sd=None, se_images=0.001, seeds=[0], images_seen=[1000], paired=None if m == 'NF' else dict(mean=0.01 if better else -0.05, se=0.001, sd_seeds=None, seeds=1))
     sweep = lambda grow: [dict(t=t, frechet=10 + grow * (t - 1)) for t in (1.0, 2.0, 8.0)]
@@ -102,3 +104,53 @@ def test_candidates_differ_from_the_base_in_what_they_say():
     model, x = build_model('NF', (4, 4, 1), steps=1, channels=4, levels=1), np.random.default_rng(1).integers(0, 8, (6, 4, 4, 1))
     assert not np.allclose(bits_at(model, x, 0.0), bits_at(model, x, 0.5))
     with pytest.raises(ValueError, match=r'\[0, 1\)'): bits_at(model, x, 1.0)
+
+
+def table1_record(**rows):
+    "A record of Table 1 with one NF and the given changes at s = 1: dict model -> (ratio, KID difference, error, seeds, deviation of seeds)."
+    nf = dict(frechet=20, kid=0.1, se=0.003, factors=[1.0])
+    told = lambda r, kid, se, seeds, sd: dict(ratio=r, frechet=20 * (1 + r), nf=20, kid=kid, se=se, seeds=seeds, sd_seeds=sd)
+    cells = {m.replace('_', '-'): dict(scores={'trained': {'1': nf, '0': nf, 'best': dict(nf, factors=[0.5])}}, gain={'trained': told(*v)}, against={'trained': {w: told(*v) for w in ('0', '1', 'best')}}) for m, v in rows.items()}
+    return dict(n=2000, name='FID-768', rows={'NF': dict(scores={'trained': {'1': nf}}, against={}, gain={})} | cells)
+
+
+def judged_of(tmp_path, **records):
+    (tmp_path/'laptop').mkdir(exist_ok=True)
+    for name, result in records.items(): (tmp_path/'laptop'/f'{name}.json').write_text(json.dumps(dict(result=result)))
+    return {r['id']: r for r in verdicts(tmp_path)}
+
+
+def test_one_nearer_and_one_farther_are_not_two_equal_ones(tmp_path):
+    found = judged_of(tmp_path, table1=dict(cifar10=table1_record(NIF_64=(0.3, 0.03, 0.004, 1, None), NIF_128=(-0.28, -0.03, 0.004, 1, None))))
+    assert found['question.reverts.cifar10.trained']['verdict'] == 'not reproduced' and 'NIF-128 -28.0%' in found['question.reverts.cifar10.trained']['note']
+
+
+def test_the_error_of_one_nf_does_not_shrink_by_the_number_of_nifs(tmp_path):
+    many = {f'NIF_{M}': (0.3, 0.0066, 0.0042, 1, None) for M in (64, 128, 256, 512)}                       # 1.6 errors each; independent they would be 3.1
+    assert judged_of(tmp_path, table1=dict(cifar10=table1_record(**many)))['question.poor_at_zero.cifar10']['verdict'] == 'not reproduced'
+    sure = {m: (r, 2 * kid, *rest) for m, (r, kid, *rest) in many.items()}
+    assert judged_of(tmp_path, table1=dict(cifar10=table1_record(**sure)))['question.poor_at_zero.cifar10']['verdict'] == 'reproduced'
+
+
+def test_a_row_of_one_seed_takes_the_deviation_of_those_with_several(tmp_path):
+    alone = dict(NIF_128=(-0.4, -0.02, 0.004, 1, None))
+    assert judged_of(tmp_path, table1=dict(fashion_mnist=table1_record(**alone)))['table1.fashion_mnist.NIF-128.trained']['verdict'] == 'reproduced'
+    found = judged_of(tmp_path, table1=dict(fashion_mnist=table1_record(**alone, NIF_64=(-0.4, -0.02, 0.009, 3, 0.015))))
+    assert found['table1.fashion_mnist.NIF-128.trained']['verdict'] == 'not reproduced' and found['table1.fashion_mnist.NIF-64.trained']['verdict'] == 'reproduced'
+
+
+def test_an_nf_that_does_not_fail_refutes_the_figure(tmp_path):
+    sweep = lambda *values: [dict(t=t, frechet=v) for t, v in zip((1.0, 2.0, 8.0), values)]
+    row = judged_of(tmp_path, fig1=dict(celeba=dict(sweeps={'NF': sweep(0.5, 0.48, 0.45), 'NIF-128, s = 0': sweep(0.6, 0.7, 0.9)})))['question.temperature.celeba']
+    assert row['verdict'] == 'not reproduced' and 'does not grow' in row['note']
+
+
+def test_rows_of_sets_that_the_paper_did_not_look_at_say_so(tmp_path):
+    found = judged_of(tmp_path, nothing={})
+    assert found['question.separates.fashion_mnist']['published'] == '' and 'CIFAR-10 only' in found['question.separates.fashion_mnist']['note'] and found['question.separates.cifar10']['published'] == 'cleanly'
+
+
+def test_a_fid_of_fewer_samples_is_not_compared(tmp_path):
+    record = table1_record(NIF_64=(0.0, 0.0, 0.004, 1, None)) | dict(name='FID')
+    assert judged_of(tmp_path, table1=dict(cifar10=record))['table1.cifar10.NF']['verdict'] == 'not run'
+    assert judged_of(tmp_path, table1=dict(cifar10=record | dict(n=10_000)))['table1.cifar10.NF']['verdict'] != 'not run'
