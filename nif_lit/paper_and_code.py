@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['CANDIDATES', 'BASE', 'TRIED_SMALL', 'BUDGET', 'PLACES', 'OPEN_QUESTION', 'DIFFERENCES', 'ELSEWHERE', 'PAIR',
            'PAPER_AND_CODE', 'FIGURES', 'candidates', 'bits_at', 'metrics_of', 'late_slope', 'noiseless_at_hand',
-           'noiseless', 'trained_runs', 'columns', 'judged', 'bits_for', 'answer', 'draw_question', 'displayed',
-           'range_effect', 'embedding_gap', 'unequal', 'needs', 'draw_differences']
+           'noiseless', 'trained_runs', 'columns', 'judged', 'bits_for', 'answer', 'draw_question', 'question_sections',
+           'displayed', 'range_effect', 'embedding_gap', 'unequal', 'needs', 'draw_differences']
 
 # %% ../nbs/42_paper_and_code.ipynb #0cc88f9b
 import json
@@ -163,16 +163,22 @@ def draw_question(configs, out, progress=True):
     record = dict(dataset=dataset, target=target, tolerance=[rule['reproduced'], rule['near']], candidates=rows, bits_needed=bits_for(scores, target) if target else None,
                   not_run=[label for label in CANDIDATES if label not in runs], columns=columns([c for c in trained_runs(scale) if finished(c) and noiseless_at_hand(c, 2_000)], rule))
     record['answer'] = answer(record)
+    return record, question_sections(record, out)
+
+
+def question_sections(record, out):
+    "The sections of a record of `draw_question`, this run's or a committed one's; writes out/open_question.png."
+    rows, target = {k: record['candidates'][k] for k in (*CANDIDATES, *PLACES) if k in record['candidates']}, record['target']
     cell = lambda r: ('' if r['shift'] is None else f'{r["shift"]["mean"]:+.4f} ± {r["shift"]["se"]:.4f}', '' if r['slope'] is None else f'{r["slope"]["per_doubling"]:+.4f} ± {r["slope"]["se"]:.4f}', r['judged'] or '', '' if r['images_seen'] is None else f'{r["images_seen"]:,}')
     table = [(label, f'{r["mean"]:.4f} ± {r["se"]:.4f}', *cell(r)) for label, r in rows.items()] + [(label, 'not run', '', '', '', '') for label in record['not_run']]
     wide = [(d, 'not run' if p is None else f'{p}', *(f'{places[k]["mean"]:.3f} ± {places[k]["se"]:.3f}' + (f' ({places[k]["judged"]})' if places[k]['judged'] else '') for k in places), places['with noise']['n'])
             for d, places in record['columns'].items() for p in [places['with noise']['published'] or 'not printed']]
     other = dict(title='The same cause must give the other columns', table=(('data set', 'published', 'with noise', *(k.removeprefix('without noise, ') for k in PLACES), 'test images'), wide),
                  caption='The NF of each data set at its full budget, seed 0, 3 bits. In brackets: does it explain the printed number of its own column? A way of scoring that explains Fashion-MNIST alone would have been used for one column of three.') if wide else None
-    if not rows: return record, [other] if other else []
+    if not rows: return [other] if other else []
     save_png(dots_figure([dict(label=label, mean=r['mean'], sd=None, values=[r['mean']]) for label, r in rows.items()], 'test bits/dim', reference={f'published {target}': target} if target else None, width=6.4), out/'open_question.png')
     n, seen = rows[next(iter(rows))]['n'], next(r['images_seen'] for r in rows.values() if r['images_seen'])
-    return record, [*([other] if other else []), dict(title=f'What would give the printed number? ({dataset})', table=(('candidate', 'test bits/dim (± SE over images)', 'less the base (paired ± SE)', 'slope per doubling of images (± SE)', 'the printed number', 'images seen'), table),
+    return [*([other] if other else []), dict(title=f"What would give the printed number? ({record['dataset']})", table=(('candidate', 'test bits/dim (± SE over images)', 'less the base (paired ± SE)', 'slope per doubling of images (± SE)', 'the printed number', 'images seen'), table),
                          caption=f'NF, seed 0, {n:,} test images, {seen:,} training images each. ' + record['answer'], png='open_question.png', alt='A dot per candidate on an axis of test bits per dimension' + (', the published number dashed.' if target else '.'))]
 
 
