@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+from .checks import per_example, whole
 from .layer import Chain, Layer, log_mean_exp
 
 # %% ../nbs/04_elbo.ipynb #db134cc2
@@ -29,14 +30,14 @@ def _layers(chain):
 def _check(chain, key, n, name):
     if not isinstance(chain, Layer): raise ValueError(f'expected a Layer or a Chain of them, got {type(chain).__name__}')
     if key is None: raise ValueError('a bound is an average over draws and needs a key: key=jax.random.key(0)')
-    if not (isinstance(n, int) and n >= 2): raise ValueError(f'a standard error needs {name} >= 2, got {n!r}')
+    if whole(name, n) < 2: raise ValueError(f'a standard error needs {name} >= 2, got {n!r}')
 
 
 def elbo_terms(chain, log_prior, x, *, key, n_samples=100) -> Terms:
     """The ELBO of a chain of layers under a prior, and its two terms, averaged over n_samples draws; x (batch, *data). [paper 7, 31]
 
     log_prior: (batch, *latent) -> (batch,) nats. manifold: the volumes up to and including the last noisy layer, dequantization aside; likelihood: all the rest.
-    Raises `ValueError` without a key, for fewer than 2 draws, and for anything that is not a `Layer`.
+    Raises `ValueError` without a key, for fewer than 2 draws, for anything that is not a `Layer`, and for a log_prior that does not return (batch,).
     """
     _check(chain, key, n_samples, 'n_samples')
     layers = _layers(chain)
@@ -46,7 +47,7 @@ def elbo_terms(chain, log_prior, x, *, key, n_samples=100) -> Terms:
     def draw(key):
         z, volumes = Chain(layers).volumes(x, key=key)
         manifold = jnp.where(on_manifold[:, None], volumes, 0).sum(0)
-        return log_prior(z) + volumes.sum(0) - manifold, manifold
+        return per_example('log_prior must return log densities', log_prior(z), len(x)) + volumes.sum(0) - manifold, manifold
     likelihood, manifold = jax.lax.map(draw, jax.random.split(key, n_samples))
     total = likelihood + manifold
     return Terms(total.mean(0), total.std(0, ddof=1) / jnp.sqrt(n_samples), likelihood.mean(0), manifold.mean(0))
@@ -63,10 +64,11 @@ def importance_bound(chain, log_prior, x, *, key, n_samples=16, n_repeats=100):
     K = 1 is the ELBO. Larger K is never worse, on average, and tends to log p(x). Raises `ValueError` as `elbo_terms` does.
     """
     _check(chain, key, n_repeats, 'n_repeats')
-    if not (isinstance(n_samples, int) and n_samples >= 1): raise ValueError(f'n_samples must be a positive integer, got {n_samples!r}')
+    n_samples = whole('n_samples', n_samples)
     def draw(key):
         z, volume = chain.inverse(x, key=key)
-        return log_prior(z) + volume
+        per_example(f'{type(chain).__name__}.inverse must return a log_volume', volume, len(x))
+        return per_example('log_prior must return log densities', log_prior(z), len(x)) + volume
     def repeat(key): return log_mean_exp(jax.lax.map(draw, jax.random.split(key, n_samples)))
     values = jax.lax.map(repeat, jax.random.split(key, n_repeats))
     return values.mean(0), values.std(0, ddof=1) / jnp.sqrt(n_repeats)

@@ -8,9 +8,11 @@ __all__ = ['StochasticCoupling']
 # %% ../nbs/08_stochastic_coupling.ipynb #efb5716d
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
+from .checks import whole
 from .gaussian import glorot_normal
 from .layer import Layer, batch_draw, check_scale, documented, expect_shape, keys_for, needs_noise
 
@@ -38,11 +40,13 @@ class StochasticCoupling(Layer):
     stochastic = True
 
     def __init__(self, N, M, *, hidden=64, rngs=None):
-        if len(N) != 2 or len(M) != 2 or not all(isinstance(n, int) and isinstance(m, int) and 1 <= m <= n for n, m in zip(N, M)):
-            raise ValueError(f'expected N = (N1, N2) and M = (M1, M2) with 1 <= Mi <= Ni, got N = {N}, M = {M}')
-        if not (isinstance(hidden, int) and hidden >= 1): raise ValueError(f'hidden must be a positive integer, got {hidden!r}')
+        wanted = f'expected N = (N1, N2) and M = (M1, M2) with 1 <= Mi <= Ni, got N = {N}, M = {M}'
+        if np.shape(N) != (2,) or np.shape(M) != (2,): raise ValueError(wanted)
+        N, M = (tuple(whole(f'each of {name}', v) for v in sizes) for name, sizes in (('N', N), ('M', M)))
+        if M[0] > N[0] or M[1] > N[1]: raise ValueError(wanted)
+        hidden = whole('hidden', hidden)
         rngs = rngs or nnx.Rngs(0)
-        self.N, self.M = tuple(N), tuple(M)
+        self.N, self.M = N, M
         self.A1, self.A2 = (nnx.Param(glorot_normal(rngs.params(), n, m)) for n, m in zip(N, M))
         self.log_sigma1, self.log_sigma2 = (nnx.Param(jnp.zeros(n)) for n in N)
         self.net1, self.net2 = self._net(N[1], N[0], hidden, rngs), self._net(M[0], N[1], hidden, rngs)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
+from .checks import whole
 from .layer import Layer, batch_draw, check_scale, documented, expect_shape, needs_noise
 
 # %% ../nbs/05_gaussian_nif.ipynb #1089321d
@@ -91,7 +92,8 @@ class GaussianInjection(Layer):
     stochastic = True
 
     def __init__(self, N, M, *, bias=True, covariance='diagonal', rngs=None):
-        if not (isinstance(N, int) and isinstance(M, int) and 1 <= M <= N): raise ValueError(f'an injection needs 1 <= M <= N, got N = {N}, M = {M}')
+        N, M = whole('N', N), whole('M', M)
+        if M > N: raise ValueError(f'an injection needs 1 <= M <= N, got N = {N}, M = {M}')
         if covariance not in COVARIANCES: raise ValueError(f'covariance must be one of {COVARIANCES}, got {covariance!r}')
         key = (rngs or nnx.Rngs(0)).params()
         self.N, self.M, self.bias, self.covariance = N, M, bias, covariance

@@ -14,11 +14,13 @@ import numpy as np
 from flax import nnx
 from .bijections import (MLP, ActNorm, AffineCoupling, ConvNet, Flatten, InvertibleConv1x1, Logit, Repeat, Reverse, Split, Squeeze,
                                 Standardise, UniformDequantization)
+from .checks import whole
 from .layer import Chain, documented
 
 # %% ../nbs/11_glow.ipynb #d38180de
 def flow_step(C, channels, *, scalar_biases=False, rngs=None):
     "One step of Glow on (batch, H, W, C): actnorm, invertible 1×1 convolution, affine coupling. scalar_biases: one number per convolution, as in the released code. [paper A.10]"
+    C, channels = whole('C', C), whole('channels', channels)
     step = Chain(ActNorm(C), InvertibleConv1x1(C, rngs=rngs), AffineCoupling(C, channels=channels, rngs=rngs))
     if scalar_biases: net = step.layers[2].net; net.b1, net.b2, net.b3 = (nnx.Param(jnp.zeros(1)) for _ in range(3))
     return step
@@ -224,7 +226,7 @@ class FlowSteps(Repeat):
     """
 
     def __init__(self, C, channels, n, *, rngs=None, remat=None, fast=True, variant=''):
-        habits = check_variant(variant)
+        habits, C, channels, n = check_variant(variant), whole('C', C), whole('channels', channels), whole('n', n)
         super().__init__(lambda rngs: flow_step(C, channels, scalar_biases='scalar-biases' in habits, rngs=rngs), n, rngs=rngs, remat=remat is not False)
         self.keep, self.fast = None if remat is None else not remat, fast
         if 'one-actnorm' in habits: self.one_actnorm = True
@@ -266,9 +268,9 @@ class FlowSteps(Repeat):
 # %% ../nbs/11_glow.ipynb #78315cd6
 def check_levels(shape, levels):
     "Raises `ValueError` unless shape is (H, W, C) and H and W can be halved `levels` times; says what would work."
-    if len(shape) != 3 or any(not isinstance(v, (int, np.integer)) or v < 1 for v in shape): raise ValueError(f'an image shape is (H, W, C), got {tuple(shape)}')
+    if np.shape(shape) != (3,): raise ValueError(f'an image shape is (H, W, C), got {shape}')
+    shape, levels = tuple(whole('each side of an image shape', v) for v in shape), whole('levels', levels)
     most = next(k for k in range(64) if shape[0] % 2 ** (k + 1) or shape[1] % 2 ** (k + 1))
-    if not isinstance(levels, (int, np.integer)) or levels < 1: raise ValueError(f'levels must be a whole number from 1, got {levels}')
     if levels > most:
         pad = [-(-v // 2 ** levels) * 2 ** levels for v in shape[:2]]
         raise ValueError(f'{shape[0]}×{shape[1]} pixels cannot be halved {levels} time{"s" * (levels > 1)}; '
@@ -293,17 +295,17 @@ def multiscale(shape, levels, steps, channels, *, rngs, **options):
 def glow_body(shape, *, bits=3, levels=None, steps=16, channels=256, lam=0.05, remat=None, fast=True, variant='', rngs=None):
     """Levels (batch, H, W, C) of `bits` bits to (batch, N): dequantization, logit, multiscale Glow. [paper A.10]
 
-    remat, fast: how the steps are computed, not what: see `FlowSteps`. Raises `ValueError` unless H and W are divisible by 2 at each level; any C >= 1.
+    remat, fast: how the steps are computed, not what: see `FlowSteps`. Raises `ValueError` unless H and W are divisible by 2 at each level (any C >= 1), and for a size that is no positive whole number.
     variant: habits of the released code, joined by +: 'scalar-biases', one number per convolution; 'one-actnorm', only the first actnorm of each level is initialised from data.
     """
-    levels = default_levels(shape) if levels is None else levels
-    check_levels(shape, levels)
-    return Chain(UniformDequantization(bits), Logit(2.0 ** bits, lam), multiscale(tuple(shape), levels, steps, channels, rngs=rngs or nnx.Rngs(0), remat=remat, fast=fast, variant=variant))
+    check_levels(shape, 1 if levels is None else levels)
+    shape, levels, steps, channels = tuple(map(int, shape)), int(levels or default_levels(shape)), whole('steps', steps), whole('channels', channels)
+    return Chain(UniformDequantization(bits), Logit(2.0 ** bits, lam), multiscale(shape, levels, steps, channels, rngs=rngs or nnx.Rngs(0), remat=remat, fast=fast, variant=variant))
 
 
 def vector_body(D, *, steps=8, hidden=128, depth=2, standardise=True, rngs=None):
-    "Real vectors (batch, D) to (batch, D): standardised inside, then steps of actnorm, affine coupling with an MLP, reversal. [paper B.5]"
-    if not isinstance(D, (int, np.integer)) or D < 1: raise ValueError(f'D must be a positive whole number, got {D}')
+    "Real vectors (batch, D) to (batch, D): standardised inside, then steps of actnorm, affine coupling with an MLP, reversal. Raises `ValueError` for a size that is no positive whole number. [paper B.5]"
+    D, steps, hidden, depth = (whole(name, v) for name, v in dict(D=D, steps=steps, hidden=hidden, depth=depth).items())
     half = D // 2
     step = lambda rngs: Chain(ActNorm(D), AffineCoupling(D, net=MLP(half, 2 * (D - half), hidden, depth, rngs=rngs)), Reverse())
     return Chain(*([Standardise(D)] if standardise else []), Repeat(step, steps, rngs=rngs or nnx.Rngs(0)))

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
+from .checks import per_example, whole
 from .gaussian import GaussianInjection, gram, inverse_cholesky
 from .layer import Layer, check_scale, documented, expect_shape, log_mean_exp, needs_noise
 
@@ -23,33 +24,41 @@ def check_kind(kind):
     if kind not in KINDS: raise ValueError(f'kind must be one of {KINDS}, got {kind!r}')
 
 
+def _array(h): return h if hasattr(h, 'shape') else jnp.asarray(h)
+
+
+def _rows(who, h, N):
+    "h as an array (batch, N): a nested list is taken too. Raises `ValueError` for another shape."
+    h = _array(h)
+    expect_shape(who, h, (N,))
+    return h
+
+
 @documented
 class StandardNormal(nnx.Module):
     "The baseline NF's head, N(0, tI) in N dimensions. s is accepted and has nothing to scale. Raises `ValueError` for a wrong shape or t <= 0."
     stochastic = False
 
     def __init__(self, N):
-        if not (isinstance(N, int) and N >= 1): raise ValueError(f'N must be a positive integer, got {N}')
-        self.N, self.M = N, N
+        self.N = self.M = whole('N', N)
 
     def log_prob(self, h: Float[Array, "batch N"], *, key=None, n_samples=1, t=1.0, s=1.0) -> Float[Array, " batch"]:
         "log N(h; 0, tI) in nats."
-        expect_shape('StandardNormal', h, (self.N,)); check_scale('t', t, positive=True)
+        h = _rows('StandardNormal', h, self.N); check_scale('t', t, positive=True)
         return -(h ** 2).sum(-1) / 2 / t - self.N / 2 * jnp.log(2 * jnp.pi * t)
 
     def sample(self, key, n, *, t=1.0, s=1.0):
         "n draws from N(0, tI), (n, N)."
         check_scale('t', t)
-        return jnp.sqrt(t) * jax.random.normal(key, (n, self.N))
+        return jnp.sqrt(t) * jax.random.normal(key, (whole('n', n), self.N))
 
     def embed(self, h, *, kind='pseudo_inverse'):
         "h itself: the NF's embedding has all N dimensions."
-        check_kind(kind); expect_shape('StandardNormal', h, (self.N,))
-        return h
+        check_kind(kind)
+        return _rows('StandardNormal', h, self.N)
 
     def lift(self, z, *, key=None, s=0.0):
-        expect_shape('StandardNormal', z, (self.N,))
-        return z
+        return _rows('StandardNormal', z, self.N)
 
     def scale_noise(self, s): return self
 
@@ -87,7 +96,7 @@ class GaussianNIF(nnx.Module):
 
     def __init__(self, N, M, *, bias=True, covariance='diagonal', rngs=None):
         self.injection = GaussianInjection(N, M, bias=bias, covariance=covariance, rngs=rngs)
-        self.N, self.M = N, M
+        self.N, self.M = self.injection.N, self.injection.M
 
     def _scaled(self, h, t, s):
         W, r = self.injection.whitened(h)
@@ -95,7 +104,7 @@ class GaussianNIF(nnx.Module):
 
     def log_prob(self, h: Float[Array, "batch N"], *, key=None, n_samples=1, t=1.0, s=1.0) -> Float[Array, " batch"]:
         "log N(h; b, tAAᵀ + sΣ) in nats; exact, so key and n_samples change nothing. Raises `ValueError` for s = 0: no density in R^N. [paper 41, corrected]"
-        expect_shape('GaussianNIF', h, (self.N,)); check_scale('t', t); check_scale('s', s, positive=True)
+        h = _rows('GaussianNIF', h, self.N); check_scale('t', t); check_scale('s', s, positive=True)
         return _log_marginal(*self._scaled(h, t, s)) - self.injection.half_log_det() - self.N / 2 * (jnp.log(s) + jnp.log(2 * jnp.pi))
 
     def log_prob_sweep(self, h: Float[Array, "batch N"], *, t=1.0, s=1.0) -> Float[Array, "k batch"]:
@@ -103,7 +112,7 @@ class GaussianNIF(nnx.Module):
 
         One singular value decomposition Σ^-½A = U diag(d) Vᵀ, whose d² are the eigenvalues of Λ, serves every t and s. Raises `ValueError` for s = 0.
         """
-        expect_shape('GaussianNIF', h, (self.N,))
+        h = _rows('GaussianNIF', h, self.N)
         if np.ndim(t) > 1 or np.ndim(s) > 1: raise ValueError(f't and s must be numbers or 1-D arrays, got shapes {np.shape(t)} and {np.shape(s)}')
         if np.size(t) != np.size(s) and 1 not in (np.size(t), np.size(s)): raise ValueError(f't and s must have one length, got {np.size(t)} and {np.size(s)}')
         for value in () if isinstance(t, jax.core.Tracer) else np.ravel(t): check_scale('t', value)
@@ -122,16 +131,16 @@ class GaussianNIF(nnx.Module):
         "n draws of Az + b + ε, (n, N): z ~ N(0, tI), ε ~ N(0, sΣ). One key is one z and one noise draw for every t and s. [paper 8]"
         check_scale('t', t)
         key_z, key_noise = jax.random.split(key)
-        return self.injection.forward(jnp.sqrt(t) * jax.random.normal(key_z, (n, self.M)), key=key_noise, s=s)
+        return self.injection.forward(jnp.sqrt(t) * jax.random.normal(key_z, (whole('n', n), self.M)), key=key_noise, s=s)
 
     def embed(self, h, *, kind='pseudo_inverse'):
         "(batch, N) -> (batch, M): the mode Λ⁻¹u of q(z|h), weighted by Σ⁻¹ [paper 42], or the posterior mean (I + Λ)⁻¹u [paper 55]."
-        check_kind(kind); expect_shape('GaussianNIF', h, (self.N,))
+        check_kind(kind); h = _rows('GaussianNIF', h, self.N)
         return self.injection.inverse(h)[0] if kind == 'pseudo_inverse' else _posterior(*self._scaled(h, 1.0, 1.0))[1]
 
     def lift(self, z, *, key=None, s=0.0):
         "(batch, M) -> (batch, N): Az + b, plus noise of variance sΣ."
-        return self.injection.forward(z, key=key, s=s)
+        return self.injection.forward(_rows('GaussianNIF.lift', z, self.M), key=key, s=s)
 
     def scale_noise(self, s):
         twin = nnx.clone(self)
@@ -156,22 +165,23 @@ class NoisyInjective(nnx.Module):
     def stochastic(self): return self.layer.stochastic or self.prior.stochastic
 
     def log_prob(self, h, *, key=None, n_samples=1, t=1.0, s=1.0):
-        "The log of an unbiased estimate of p(h) in nats, (batch,); its mean over keys is a lower bound. Raises `ValueError` without a key if any part is stochastic."
+        "The log of an unbiased estimate of p(h) in nats, (batch,); its mean over keys is a lower bound. Raises `ValueError` without a key if any part is stochastic, and where a part does not return one number per example."
         check_scale('t', t); check_scale('s', s, positive=True)
-        if not (isinstance(n_samples, int) and n_samples >= 1): raise ValueError(f'n_samples must be a positive integer, got {n_samples}')
+        n_samples, h = whole('n_samples', n_samples), _array(h)
         if key is None and self.stochastic: raise ValueError('this score draws at random and needs a key: log_prob(h, key=jax.random.key(0)); without one it would be no bound')
         if not (isinstance(s, (int, float)) and s == 1): return NoisyInjective(self.layer.scale_noise(s), self.prior.scale_noise(s)).log_prob(h, key=key, n_samples=n_samples, t=t)
         def draw(key):
             key_z, key_prior = (None, None) if key is None else jax.random.split(key)
             z, log_volume = self.layer.inverse(h, key=key_z)
-            return log_volume + self.prior.log_prob(z, key=key_prior, t=t)
+            per_example(f'{type(self.layer).__name__}.inverse must return a log_volume', log_volume, len(h))
+            return log_volume + per_example(f'{type(self.prior).__name__}.log_prob must return log densities', self.prior.log_prob(z, key=key_prior, t=t), len(h))
         if not self.stochastic: return draw(None)
         return log_mean_exp(jnp.stack([draw(k) for k in jax.random.split(key, n_samples)]))
 
     def sample(self, key, n, *, t=1.0, s=1.0):
         "n draws: the prior at temperature t, through the layer with noise variance times s."
         key_z, key_noise = jax.random.split(key)
-        return self.layer.forward(self.prior.sample(key_z, n, t=t, s=s), key=key_noise, s=s)
+        return self.layer.forward(self.prior.sample(key_z, whole('n', n), t=t, s=s), key=key_noise, s=s)
 
     def embed(self, h, *, kind='pseudo_inverse'):
         "The innermost latent at the mode of q(z|h). The posterior mean is offered where it has a closed form: a Gaussian injection under a unit Gaussian."
@@ -180,7 +190,7 @@ class NoisyInjective(nnx.Module):
             if not (isinstance(self.layer, GaussianInjection) and isinstance(self.prior, StandardNormal)):
                 raise ValueError("kind='posterior_mean' has a closed form only for a GaussianInjection under a StandardNormal; use 'pseudo_inverse'")
             return _marginal(self.layer).embed(h, kind=kind)
-        return self.prior.embed(self.layer.inverse(h)[0], kind=kind)
+        return self.prior.embed(self.layer.inverse(_array(h))[0], kind=kind)
 
     def lift(self, z, *, key=None, s=0.0):
         key_prior, key_noise = (None, None) if key is None else jax.random.split(key)

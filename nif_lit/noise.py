@@ -6,9 +6,11 @@
 __all__ = ['noise_log_prob', 'marginal_quadrature', 'marginal_importance']
 
 # %% ../nbs/02_noise.ipynb #f0bd1a24
+import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+from .checks import whole
 
 # %% ../nbs/02_noise.ipynb #47c228b6
 def noise_log_prob(log_sigma, e):
@@ -20,6 +22,8 @@ def _log_joint(f, log_sigma, x, log_prior):
     "z -> log p_z(z) + log p_ε(x - f(z)), after checking shapes."
     x, log_sigma = jnp.asarray(x, float), jnp.asarray(log_sigma, float)
     if x.ndim != 1 or log_sigma.shape != x.shape: raise ValueError(f'expected one x (N,) and log_sigma (N,), got {x.shape} and {log_sigma.shape}')
+    for name, v in dict(x=x, log_sigma=log_sigma).items():
+        if not (isinstance(v, jax.core.Tracer) or bool(jnp.isfinite(v).all())): raise ValueError(f'{name} must be finite, got {v}')
     def joint(z):
         fz = f(z)
         if fz.shape != x.shape: raise ValueError(f'f must map (M,) to {x.shape}, got {fz.shape} from {z.shape}')
@@ -30,19 +34,23 @@ def _log_joint(f, log_sigma, x, log_prior):
 def marginal_quadrature(f, log_sigma, x, log_prior, box, *, n=400, tol=1e-6):
     """log p_x(x) in nats for one x (N,), by the midpoint rule with n points per side over box [(low, high)] * M, M <= 2. [paper 5, 19]
 
-    f: (M,) -> (N,) and log_prior: (M,) -> nats, in JAX; log_sigma (N,). Raises `ValueError` for M > 2, for wrong shapes, and when
-    a box of twice the size, or half as many points, changes the value by more than `tol`, relative.
+    f: (M,) -> (N,) and log_prior: (M,) -> nats, in JAX; log_sigma (N,). Raises `ValueError` for M > 2, for wrong shapes, an integrand
+    that is NaN or nowhere positive, and when a box of twice the size, or half as many points, changes the value by more than `tol`, relative.
     """
     if not 1 <= len(box) <= 2: raise ValueError(f'quadrature wants 1 or 2 latent dimensions, got {len(box)}: use marginal_importance')
+    n = whole('n', n, 2)
+    for side in box:
+        if np.shape(side) != (2,) or not (side[0] < side[1] and math.isfinite(side[1] - side[0])): raise ValueError(f'a side of the box is (low, high), finite and low < high, got {side}')
     joint = jax.vmap(_log_joint(f, log_sigma, x, log_prior))
     def total(box, n):
         edges = [np.linspace(low, high, n + 1) for low, high in box]
         points = np.stack(np.meshgrid(*[(e[1:] + e[:-1]) / 2 for e in edges], indexing='ij'), -1).reshape(-1, len(box))
         values = np.asarray(joint(jnp.asarray(points)), float)
+        if not values.max() > -np.inf: raise ValueError(f'log p(z) + log p(x|z) is {values.max()} in {box}: f and log_prior must give numbers there, and some mass')
         return values.max() + np.log(np.exp(values - values.max()).sum() * np.prod([(high - low) / n for low, high in box]))
     ours, wide, coarse = total(box, n), total([((3 * a - b) / 2, (3 * b - a) / 2) for a, b in box], 2 * n), total(box, n // 2)
-    if abs(wide - ours) > tol: raise ValueError(f'a box of twice the size adds {wide - ours:.2g} nats to that of {box}: take a larger box')
-    if abs(coarse - ours) > tol: raise ValueError(f'half of the {n} points per side change the value by {abs(coarse - ours):.2g} nats: take more points, or a smaller box')
+    if not abs(wide - ours) <= tol: raise ValueError(f'a box of twice the size adds {wide - ours:.2g} nats to that of {box}: take a larger box')
+    if not abs(coarse - ours) <= tol: raise ValueError(f'half of the {n} points per side change the value by {abs(coarse - ours):.2g} nats: take more points, or a smaller box')
     return float(ours)
 
 
@@ -51,12 +59,13 @@ def marginal_importance(f, log_sigma, x, log_prior, *, key, z0, n_samples=10_000
 
     f: (M,) -> (N,) and log_prior: (M,) -> nats, in JAX; log_sigma (N,). z0 (M,): where SciPy's BFGS starts for the mode of the integrand. The proposal is a
     Student distribution there. exp of the estimate is unbiased; the standard error is that of the log, to first order, and honest while it is small (< 0.3).
-    A second mode far from the first is missed: try several z0, and keep the largest answer. Raises `ValueError` for wrong shapes, fewer than 2 samples, or a mode that is none.
+    A second mode far from the first is missed: try several z0, and keep the largest answer. Raises `ValueError` for wrong shapes, fewer than 2 samples,
+    a mode that is none, or weights that are no numbers.
     """
     from scipy.optimize import minimize
     joint, z0 = _log_joint(f, log_sigma, x, log_prior), np.asarray(z0, float)
     if z0.ndim != 1 or not np.isfinite(z0).all(): raise ValueError(f'expected a finite start z0 of shape (M,), got {z0}')
-    if n_samples < 2: raise ValueError(f'a standard error needs n_samples >= 2, got {n_samples}')
+    if whole('n_samples', n_samples) < 2: raise ValueError(f'a standard error needs n_samples >= 2, got {n_samples}')
     down = jax.jit(jax.value_and_grad(lambda z: -joint(z)))
     mode = jnp.asarray(minimize(lambda z: [np.asarray(v, float) for v in down(z)], z0, jac=True, method='BFGS').x)
     L = jnp.linalg.cholesky(jax.hessian(lambda z: -joint(z))(mode))
@@ -68,5 +77,6 @@ def marginal_importance(f, log_sigma, x, log_prior, *, key, z0, n_samples=10_000
     log_r = (jax.scipy.special.gammaln((nu + M) / 2) - jax.scipy.special.gammaln(nu / 2) - M / 2 * jnp.log(nu * jnp.pi)
              + jnp.log(jnp.diag(L)).sum() - (nu + M) / 2 * jnp.log1p((white ** 2).sum(-1) / nu))
     log_w = np.asarray(jax.vmap(joint)(zs) - log_r, float)
+    if not np.isfinite(log_w.max()): raise ValueError(f'the largest log weight is {log_w.max()}: f and log_prior must give numbers near the mode {mode}')
     w = np.exp(log_w - log_w.max())
     return float(log_w.max() + np.log(w.mean())), float(w.std(ddof=1) / w.mean() / np.sqrt(n_samples))

@@ -8,8 +8,10 @@ __all__ = ['NearestNeighbourUpsampling']
 # %% ../nbs/07_upsampling.ipynb #6d63d9f0
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
+from .checks import whole
 from .layer import Layer, batch_draw, check_scale, documented, expect_shape, needs_noise
 
 # %% ../nbs/07_upsampling.ipynb #7f4229b2
@@ -24,13 +26,13 @@ class NearestNeighbourUpsampling(Layer):
     stochastic = True
 
     def __init__(self, shape, factor=2, *, bias=True, rngs=None):
-        if len(shape) != 3 or not all(isinstance(v, int) and v >= 1 for v in (*shape, factor)): raise ValueError(f'expected shape (H, W, C) and a factor, all positive integers, got {tuple(shape)} and {factor!r}')
-        H, W, C = shape
+        if np.shape(shape) != (3,): raise ValueError(f'expected shape (H, W, C), got {shape}')
+        (H, W, C), factor = (whole('each side of the shape', v) for v in shape), whole('factor', factor)
         if factor < 2 or H % factor or W % factor: raise ValueError(f'factor must be at least 2 and divide both sides, got factor {factor} for {H} x {W}')
-        self.shape, self.factor, self.latent_shape = tuple(shape), factor, (H // factor, W // factor, C)
+        self.shape, self.factor, self.latent_shape = (H, W, C), factor, (H // factor, W // factor, C)
         self.N, self.M = H * W * C, H * W * C // factor ** 2
-        self.b = (nnx.Param if bias else nnx.Variable)(jnp.zeros(shape))
-        self.log_sigma = nnx.Param(jnp.zeros(shape))
+        self.b = (nnx.Param if bias else nnx.Variable)(jnp.zeros(self.shape))
+        self.log_sigma = nnx.Param(jnp.zeros(self.shape))
 
     def _pool(self, v):
         "Sums over blocks: (..., H, W, C) -> (..., h, w, C)."

@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 from scipy.stats import multivariate_normal
 from conftest import generic
-from nif_lit import Chain, GaussianInjection, GaussianNIF, UniformDequantization
+from nif_lit import Chain, GaussianInjection, GaussianNIF, Layer, UniformDequantization
 from nif_lit.bounds import elbo, elbo_terms, gaussian_gap, importance_bound
 from nif_lit.checks import check, rejects
 
@@ -50,8 +50,22 @@ def test_more_draws_never_hurt(x64):
     assert (np.asarray(values[-1][0]) < exact + 4 * np.asarray(values[-1][1])).all() and (exact - np.asarray(values[0][0])).max() > (exact - np.asarray(values[-1][0])).max() + 0.01
 
 
+class Slip(Layer):
+    "A log volume that is summed over the batch too."
+    def inverse(self, x, *, key=None): return x, x.sum()
+
+
+def test_numpy_s_whole_numbers():
+    head, x, key = GaussianInjection(3, 2), jnp.ones((2, 3)), jax.random.key(0)
+    for bound in (elbo, importance_bound): check(bound(head, unit, x, key=key, n_samples=np.int64(3))[0], bound(head, unit, x, key=key, n_samples=3)[0])
+
+
 @pytest.mark.parametrize('call, message', [(lambda i, x: elbo(i, unit, x, key=None), 'needs a key'), (lambda i, x: elbo(i, unit, x, key=jax.random.key(0), n_samples=1), 'n_samples >= 2'),
-                                           (lambda i, x: elbo('layer', unit, x, key=jax.random.key(0)), 'got str'), (lambda i, x: importance_bound(i, unit, x, key=jax.random.key(0), n_samples=0), 'positive integer'),
+                                           (lambda i, x: elbo('layer', unit, x, key=jax.random.key(0)), 'got str'), (lambda i, x: importance_bound(i, unit, x, key=jax.random.key(0), n_samples=0), 'n_samples must be a positive whole number, got 0'),
+                                           (lambda i, x: elbo(i, lambda z: unit(z).sum(), x, key=jax.random.key(0)), r'log_prior must return log densities of shape \(2,\), one number per example, got \(\)'),
+                                           (lambda i, x: importance_bound(i, lambda z: unit(z)[:, None], x, key=jax.random.key(0)), r'log_prior .* of shape \(2,\), .*got \(2, 1\)'),
+                                           (lambda i, x: importance_bound(Slip(), unit, x, key=jax.random.key(0)), r'Slip.inverse must return a log_volume of shape \(2,\), .*got \(\)'),
+                                           (lambda i, x: elbo(i, unit, x, key=jax.random.key(0), n_samples=2.5), 'whole number'), (lambda i, x: importance_bound(i, unit, x, key=jax.random.key(0), n_repeats=1), 'n_repeats >= 2'),
                                            (lambda i, x: gaussian_gap(np.eye(3), np.ones(2)), r'\(3, 3\) and \(2,\)')])
 def test_refusals(call, message):
     with pytest.raises(ValueError, match=message): call(GaussianInjection(3, 2), jnp.ones((2, 3)))

@@ -48,12 +48,17 @@ def test_round_trip_gradients_and_float32():
     rows = jnp.concatenate([layer.inverse(x[i:i + 1])[1] for i in range(6)]); check(rows, layer.inverse(x)[1], rtol=1e-5, atol=1e-5)
 
 
+def test_numpy_s_whole_numbers():
+    layer = StochasticCoupling(np.array([3, 2]), (np.int64(2), 1), hidden=np.int64(4))
+    assert nnx.graphdef(layer) == nnx.graphdef(StochasticCoupling((3, 2), (2, 1), hidden=4)) and all(type(v) is int for v in layer.N + layer.M)
+
+
 def test_it_stands_in_a_chain(x64):
     chain = Chain(GaussianInjection(6, 5), StochasticCoupling((3, 2), (2, 1))); x = jax.random.normal(jax.random.key(0), (4, 6))
     z, volume = chain.inverse(x, key=jax.random.key(1)); assert z.shape == (4, 3) and volume.shape == (4,) and chain.noisy and chain.forward(z, key=jax.random.key(2)).shape == (4, 6)
 
 
-@pytest.mark.parametrize('call, message', [(lambda: StochasticCoupling((3, 2), (4, 1)), '1 <= Mi <= Ni'), (lambda: StochasticCoupling((3,), (2,)), 'N = '), (lambda: StochasticCoupling((3, 2), (2, 1), hidden=0), 'hidden'),
+@pytest.mark.parametrize('call, message', [(lambda: StochasticCoupling((3, 2), (4, 1)), '1 <= Mi <= Ni'), (lambda: StochasticCoupling((3,), (2,)), 'N = '), (lambda: StochasticCoupling(3, 2), 'N = 3'), (lambda: StochasticCoupling((3, 2.0), (2, 1)), 'each of N'), (lambda: StochasticCoupling((3, 2), (2, 0)), 'each of M'), (lambda: StochasticCoupling((3, 2), (2, 1), hidden=0), 'hidden'),
                                            (lambda: StochasticCoupling((3, 2), (2, 1)).inverse(jnp.ones((2, 4))), r'\(batch, 5\)'), (lambda: StochasticCoupling((3, 2), (2, 1)).forward(jnp.ones((2, 3))), 'needs a key'),
                                            (lambda: StochasticCoupling((3, 2), (2, 1)).scale_noise(-1.0), 'positive')])
 def test_refusals(call, message):

@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 from scipy.stats import multivariate_normal
 from conftest import generic
-from nif_lit import Chain, Flow, GaussianInjection, GaussianNIF, NoisyInjective, StandardNormal
+from nif_lit import Chain, Flow, GaussianInjection, GaussianNIF, Layer, NoisyInjective, StandardNormal
 from nif_lit.checks import check
 from nif_lit.layer import grid_quadrature, log_mean_exp
 
@@ -101,6 +101,30 @@ def test_doors():
                  lambda: NoisyInjective(h.injection, StandardNormal(2)).log_prob(hs), lambda: NoisyInjective(h, StandardNormal(2)), lambda: NoisyInjective(h.injection, 3),
                  lambda: NoisyInjective(h.injection, StandardNormal(2)).log_prob(hs, key=jax.random.key(0), n_samples=0)):
         with pytest.raises(ValueError): call()
+
+
+def test_lists_and_numpy_s_whole_numbers():
+    i, key, row = np.int64, jax.random.key(0), [[1.0, 2.0, 3.0, 4.0, 5.0]]
+    h, plain = GaussianNIF(np.prod((5, 1)), i(2)), StandardNormal(np.prod((5, 1)))
+    bound = NoisyInjective(h.injection, StandardNormal(i(2)))
+    for head in (h, plain, bound):
+        assert (head.log_prob(row, key=key, n_samples=i(2)) == head.log_prob(jnp.array(row), key=key, n_samples=2)).all()
+        assert head.sample(key, i(3)).shape == (3, 5) and head.embed(row).shape == (1, head.M) and head.lift([[0.5] * head.M]).shape == (1, 5)
+        for n in (-1, 0, 2.5, True, None):
+            with pytest.raises(ValueError, match='n must be a positive whole number'): head.sample(key, n)
+    assert h.log_prob_sweep(row, s=[0.5, 1.0]).shape == (2, 1) and type(h.N) is type(h.M) is type(plain.N) is int
+    for call in (lambda: GaussianNIF(5, 2.0), lambda: GaussianNIF(2, 3), lambda: StandardNormal(5.0), lambda: StandardNormal(True), lambda: GaussianInjection(5, 0), lambda: bound.log_prob(row, key=key, n_samples=1.5)):
+        with pytest.raises(ValueError): call()
+
+
+@pytest.mark.parametrize('wrong, got', [(lambda v: v.sum(), r'\(\)'), (lambda v: v.sum(-1, keepdims=True), r'\(4, 1\)')])
+def test_volumes_and_densities_of_another_shape_are_refused(wrong, got):
+    class Slip(Layer):
+        def inverse(self, x, *, key=None): return x, wrong(x)
+    class Prior(StandardNormal):
+        def log_prob(self, h, *, key=None, n_samples=1, t=1.0, s=1.0): return wrong(h)
+    for model, who in ((NoisyInjective(Slip(), StandardNormal(3)), 'Slip.inverse'), (NoisyInjective(GaussianInjection(3, 2), Prior(2)), 'Prior.log_prob')):
+        with pytest.raises(ValueError, match=rf'{who} must return .* of shape \(4,\), one number per example, got {got}'): model.log_prob(jnp.ones((4, 3)), key=jax.random.key(0))
 
 
 def test_log_mean_exp():

@@ -7,8 +7,8 @@ from conftest import generic
 from flax import nnx
 from scipy.stats import norm
 import nif_lit
-from nif_lit import (DeepNIF, Flow, GaussianInjection, GaussianNIF, NF, NIF, StandardNormal, Chain, Flatten, Logit, UniformDequantization, bits_per_dim_of, build_model,
-                     log_likelihood_of, paired_difference, released_code_sample, vector_body)
+from nif_lit import (DeepNIF, Flow, GaussianInjection, GaussianNIF, Layer, NF, NIF, StandardNormal, Chain, Flatten, Logit, UniformDequantization, bits_per_dim_of, build_model,
+                     glow_body, log_likelihood_of, paired_difference, released_code_sample, vector_body)
 from nif_lit.checks import check
 from nif_lit.models import draw, parse_name
 
@@ -102,14 +102,103 @@ def test_scoring_needs_a_key_and_sampling_at_zero_needs_none():
 
 
 @pytest.mark.parametrize('bad, word', [(np.full((2, 4, 4, 1), 8, np.uint8), '0 to 7'), (np.full((2, 4, 4, 1), 0.5), 'whole'), (np.full((2, 4, 4, 1), np.nan), 'NaN'), (np.zeros((2, 4, 4, 2), np.uint8), 'got'),
-                                       (np.zeros((4, 4, 1), np.uint8), 'got'), (-np.ones((2, 4, 4, 1)), '0 to 7'), (np.array([['a']]), 'numbers')])
+                                       (np.zeros((4, 4, 1), np.uint8), 'got'), (-np.ones((2, 4, 4, 1)), '0 to 7'), (np.array([['a']]), 'numbers'), (np.zeros((2, 4, 4, 1), complex), 'real numbers, got dtype complex128'), (np.zeros((0, 4, 4, 1), np.uint8), 'empty: got shape .0, 4, 4, 1')])
 def test_bad_data(bad, word):
     with pytest.raises(ValueError, match=word): NF((4, 4, 1), **SMALL).log_prob(bad, key=jax.random.key(0))
 
 
+@pytest.mark.parametrize('centre, deviation', [(1.7e9, 300.0), (1.7e9, 0.2), (-3e6, 1.0)])
+def test_a_column_that_float32_cannot_tell_apart_is_refused(centre, deviation):
+    model, x = NF(3, steps=1, hidden=4), np.random.default_rng(0).normal(size=(100, 3)) * [1.0, deviation, 1.0]
+    with pytest.raises(ValueError, match=r'^column 1: .*float32 moves in steps of .*subtract the mean'): model.initialise(x + [0.0, centre, 0.0])
+    model.initialise(x + [0.0, 3e4 * deviation, 0.0])
+    check(np.std(model.body.layers[0].inverse(jnp.asarray(x + [0.0, 3e4 * deviation, 0.0], jnp.float32))[0], 0), np.ones(3), rtol=1e-2)
+    with pytest.raises(ValueError, match='constant column 1'): model.initialise(x * [1, 0, 1] + [0.0, centre, 0.0])
+    with jax.enable_x64(True): NF(3, steps=1, hidden=4).initialise(x + [0.0, centre, 0.0])
+
+
+@pytest.mark.parametrize('x, word', [(np.full((1, 3), 1e39), '3 values beyond the largest float32'), (np.full((1, 3), np.inf), 'NaN or infinite'), (np.ones((1, 3)) * 1j, 'real numbers'), (np.zeros((0, 3)), 'empty')])
+def test_bad_vectors(x, word):
+    with pytest.raises(ValueError, match=word): NF(3, steps=1, hidden=4).log_prob(x)
+    with pytest.raises(ValueError, match='real numbers'): jax.jit(NF(3, steps=1, hidden=4).log_prob)(np.ones((1, 3)) * 1j)
+
+
+class Slip(Layer):
+    "A user's layer whose log volume has whatever shape."
+    def __init__(self, volume, noisy=False): self.volume, self.stochastic = volume, noisy
+    def inverse(self, x, *, key=None): return x, self.volume(x)
+    def forward(self, z, *, key=None, s=1.0): return z
+
+
+@pytest.mark.parametrize('wrong, got', [(lambda x: jnp.full(x.shape, 2.0).sum(), r'\(\)'), (lambda x: x.sum(-1, keepdims=True), r'\(4, 1\)'), (lambda x: x.sum(0), r'\(3,\)'), (lambda x: 2.0, r'\(\)')])
+def test_what_is_not_one_number_per_example_is_named(wrong, got):
+    x, key, right = jnp.ones((4, 3)), jax.random.key(0), lambda x: x.sum(-1)
+    for model, who in ((Flow(Slip(wrong), StandardNormal(3)), 'Slip.inverse must return a log_volume'), (Flow(Chain(Slip(right)), Head(3, wrong)), 'Head.log_prob must return log densities'),
+                       (Flow(Chain(Slip(right, noisy=True)), Head(3, wrong)), 'Head.log_prob must return log densities'), (Flow(Slip(right), Flow(Slip(wrong), StandardNormal(3))), 'Slip.inverse must return a log_volume')):
+        with pytest.raises(ValueError, match=rf'{who} of shape \(4,\), one number per example, got {got}'): model.log_prob(x, key=key)
+        with pytest.raises(ValueError, match=who): jax.jit(model.log_prob)(x, key=key)
+    check(Flow(Chain(Slip(right, noisy=True)), Head(3, right)).log_prob(x, key=key, n_samples=2), np.full(4, 6.0))
+
+
+def test_one_key_and_one_number_for_each_scale():
+    model, x = NIF((4, 4, 1), 3, **SMALL), levels(2)
+    key, z = jax.random.key(0), model.embed(x)
+    doors = (lambda key, **kw: model.log_prob(x, key=key, **kw), lambda key, **kw: model.sample(key, 2, **kw), lambda key, **kw: draw(model, key, 2, **kw), lambda key, **kw: model.lift(z, key=key, **dict(s=1.0) | kw),
+             lambda key, **kw: released_code_sample(model, key, 2, **kw), lambda key, **kw: model.reconstruct(x, key=key, **dict(s=1.0) | kw))
+    for door in doors:
+        for bad, got in ((0, '0'), ('a', "'a'"), (jax.random.split(key, 3), r'PRNGKeyArray of shape \(3,\)'), (np.uint32(5), '.*5'), (jax.random.key_data(jax.random.split(key)), r'.* of shape \(2, 2\)')):
+            with pytest.raises(ValueError, match=rf'^key must be one JAX key, got {got}.*: pass jax.random.key\(0\)'): door(bad)
+        door(jax.random.PRNGKey(0)); door(key, s=np.float32(0.5)); door(key, s=jnp.array(0.5))
+        for bad, got in (([0, 0.5], r'shape \(2,\): for several, jax.vmap\(lambda s: .*, s=s\)\)'), (np.array([0.5]), r'shape \(1,\)'), (None, 'None'), ('1', "'1'"), (1j, '1j')):
+            with pytest.raises(ValueError, match=f'^s must be one number, got {got}'): door(key, s=bad)
+    for door in doors[1:2] + doors[4:5]:
+        with pytest.raises(ValueError, match='got None'): door(None)
+    with pytest.raises(ValueError, match='t must be one number'): model.log_prob(x, key=key, t=[1.0])
+    with pytest.raises(ValueError, match='one JAX key'): model.initialise(x, key=3)
+    ss = jnp.array([0.5, 2.0])                                                                     # what the messages say does work
+    check(jax.vmap(lambda s: model.log_prob(x, key=key, s=s))(ss), np.stack([model.log_prob(x, key=key, s=float(s)) for s in ss]), rtol=1e-5)
+    assert jax.vmap(lambda s: model.sample(key, 2, s=s))(ss).shape == jax.vmap(lambda s: model.lift(z, key=key, s=s))(ss).shape == (2, 2, 4, 4, 1)
+
+
+@pytest.mark.parametrize('z, word', [(np.full((2, 3), np.nan), '6 values'), (np.full((2, 3), 1e39), '6 values'), (np.zeros((2, 3), complex), 'real'), ([['a'] * 3], 'real'), (np.zeros((0, 3)), 'empty'), (np.zeros((2, 4)), 'got')])
+def test_bad_latents(z, word):
+    with pytest.raises(ValueError, match=word): NIF((4, 4, 1), 3, **SMALL).lift(z)
+
+
+def test_numpy_s_whole_numbers_are_whole_numbers():
+    i, x = np.int64, levels(2)
+    model = NIF(np.array([4, 4, 1]), i(3), seed=i(2), bits=i(3), levels=i(1), steps=np.int32(2), channels=np.array(4), lam=np.float64(0.05))
+    assert model.config == NIF((4, 4, 1), 3, seed=2, lam=0.05, **SMALL).config
+    assert DeepNIF(i(3), i(2), steps=i(1), hidden=i(4), low_steps=i(1), low_hidden=i(4), depth=i(1)).config == DeepNIF((3,), 2, steps=1, hidden=4, low_steps=1, low_hidden=4, depth=1).config
+    check(model.log_prob(x, key=jax.random.key(0), n_samples=i(2)), model.log_prob(x, key=jax.random.key(0), n_samples=2))
+    assert model.sample(jax.random.key(0), i(2)).shape == draw(model, jax.random.key(0), i(2), batch_size=i(1)).shape == released_code_sample(model, jax.random.key(0), i(2)).shape == (2, 4, 4, 1)
+
+
+@pytest.mark.parametrize('call', [lambda: NIF(8, M=-3), lambda: NIF((8, 8, 1), M=0), lambda: NIF(8, M=2.0), lambda: DeepNIF(8, M=None), lambda: NF((8.7, 8.2, 1)), lambda: NF(None), lambda: NF('8'), lambda: NF(True), lambda: NF((8, 0, 1)),
+                                  lambda: NF(4, hidden=16, depth=-1), lambda: NF(3, hidden=0), lambda: NF(3, steps=1.5), lambda: NF((8, 8, 1), channels=0), lambda: NF((8, 8, 1), channels=-4), lambda: NF((8, 8, 1), channels=4.0),
+                                  lambda: NF((8, 8, 1), levels=1.0), lambda: NF((8, 8, 1), steps=0), lambda: DeepNIF(3, 2, low_steps=0), lambda: DeepNIF(3, 2, low_hidden=2.5), lambda: NF(3, seed=0.5), lambda: glow_body(None),
+                                  lambda: glow_body((4, 4, 1), steps=1.5), lambda: vector_body(3, depth=0), lambda: Flow(Chain(), StandardNormal(2), shape=(2.5,)), lambda: build_model('NIF--3', 8), lambda: build_model('NIF-00', 8),
+                                  lambda: NF(3, steps=1, hidden=2).sample(jax.random.key(0), 2.5), lambda: draw(NF(3, steps=1, hidden=2), jax.random.key(0), 2, batch_size=0), lambda: NF(3, steps=1, hidden=2).log_prob(np.ones((1, 3)), n_samples=True)])
+def test_every_size_is_a_whole_number_from_one(call):
+    with pytest.raises(ValueError, match='whole number|unknown model|image shape'): call()
+
+
+def test_covariance_reaches_the_injection():
+    small = dict(steps=1, hidden=4)
+    assert 'covariance' not in NIF(3, 2, **small).config and 'covariance' not in NIF(3, 2, covariance='diagonal', **small).config       # older models keep their record
+    for covariance in ('dense', 'isotropic'):
+        model, deep = NIF(3, 2, covariance=covariance, **small), DeepNIF(3, 2, covariance=covariance, low_steps=1, low_hidden=4, **small)
+        assert model.head.injection.covariance == deep.head.layer.covariance == model.config['covariance'] == covariance
+        record = model.config
+        again = build_model(record.pop('name'), record.pop('shape'), **record)
+        assert nnx.graphdef(again) == nnx.graphdef(model) and model.log_prob(np.ones((2, 3))).shape == (2,)
+    for call in (lambda: NF(3, covariance='dense', **small), lambda: NIF(3, 2, covariance='full', **small)):
+        with pytest.raises(ValueError, match='covariance'): call()
+
+
 def test_names():
     assert parse_name('nif_64') == ('NIF', 64) and parse_name('NF') == ('NF', None) and parse_name('deep-NIF-32') == ('DeepNIF', 32) and parse_name('DeepNIF-8') == ('DeepNIF', 8)
-    for bad, hint in (('NFI-64', 'NIF-64'), ('NIF', 'NIF-64'), ('depnif-9', 'DeepNIF-9'), ('NF-3', 'NIF-3'), ('', 'NIF'), ('NIF-0', 'NIF')):
+    for bad, hint in (('NFI-64', 'NIF-64'), ('NIF', 'NIF-64'), ('depnif-9', 'DeepNIF-9'), ('NF-3', 'NIF-3'), ('', 'NIF'), ('NIF-0', 'NIF-64'), ('NIF--3', 'NIF-3')):
         with pytest.raises(ValueError, match=hint): parse_name(bad)
     for call in (lambda: NIF((2,), 3), lambda: build_model('NF', (2, 2)), lambda: NF((4, 4, 1), depth=3), lambda: NF((4, 4, 1), levels=3), lambda: NF((5, 4, 1)), lambda: NF((4, 4, 1), bits=0)):
         with pytest.raises(ValueError): call()

@@ -49,6 +49,11 @@ def test_initialise_gives_unit_residuals_and_gradients_reach_everything(x64):
     layer.initialise(jnp.ones((4, 6, 6, 2))); assert bool(jnp.isfinite(layer.inverse(jnp.ones((1, 6, 6, 2)))[1]).all())
 
 
+def test_numpy_s_whole_numbers():
+    layer = NearestNeighbourUpsampling(np.array([4, 6, 1]), np.int64(2))
+    assert nnx.graphdef(layer) == nnx.graphdef(NearestNeighbourUpsampling((4, 6, 1), 2)) and type(layer.N) is type(layer.M) is int
+
+
 def test_memory_grows_like_the_image():
     def temporaries(side):
         graph, state = nnx.split(NearestNeighbourUpsampling((side, side, 3)))
@@ -56,7 +61,7 @@ def test_memory_grows_like_the_image():
     assert temporaries(512) < 1.1 * 16 * temporaries(128) and temporaries(512) < 20 * 4 * 512 ** 2 * 3
 
 
-@pytest.mark.parametrize('call, message', [(lambda: NearestNeighbourUpsampling((5, 4, 1)), 'divide both sides'), (lambda: NearestNeighbourUpsampling((4, 4)), r'shape \(H, W, C\)'), (lambda: NearestNeighbourUpsampling((4, 4, 1), 1), 'at least 2'),
+@pytest.mark.parametrize('call, message', [(lambda: NearestNeighbourUpsampling((5, 4, 1)), 'divide both sides'), (lambda: NearestNeighbourUpsampling((4, 4)), r'shape \(H, W, C\)'), (lambda: NearestNeighbourUpsampling((4, 4, 1), 1), 'at least 2'), (lambda: NearestNeighbourUpsampling((4, 4.0, 1)), 'whole number, got 4.0'), (lambda: NearestNeighbourUpsampling((4, 4, 1), 2.0), 'factor must be'), (lambda: NearestNeighbourUpsampling(4), r'\(H, W, C\)'),
                                            (lambda: NearestNeighbourUpsampling((4, 4, 1)).inverse(jnp.ones((1, 4, 4))), r'\(batch, 4, 4, 1\)'), (lambda: NearestNeighbourUpsampling((4, 4, 1)).forward(jnp.ones((1, 4, 4, 1)), s=0), r'\(batch, 2, 2, 1\)'),
                                            (lambda: NearestNeighbourUpsampling((4, 4, 1)).forward(jnp.ones((1, 2, 2, 1))), 'needs a key'), (lambda: NearestNeighbourUpsampling((4, 4, 1)).scale_noise(0.0), 'positive')])
 def test_refusals(call, message):
