@@ -13,9 +13,9 @@ _HOME = {name: module for module, names in {
     'bijections': 'UniformDequantization Logit ActNorm InvertibleConv1x1 AffineCoupling Squeeze Flatten Reverse Standardise '
                   'Split Repeat ConvNet MLP',
     'glow': 'flow_step glow_body vector_body',
-    'models': 'Flow NF NIF DeepNIF build_model released_code_sample',
+    'models': 'Flow NF NIF DeepNIF build_model draw released_code_sample',
     'data': 'load quantize to_uint8',
-    'training': 'fit',
+    'training': 'fit save_model load_model',
     'likelihood': 'bits_per_dim_of log_likelihood_of paired_difference',
     'frechet': 'InceptionFeatures frechet_distance kid neighbour_scores score',
 }.items() for name in names.split()}

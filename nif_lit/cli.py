@@ -8,6 +8,7 @@ __all__ = ['app', 'Quiet', 'Folder', 'Run', 'reproduce', 'train', 'evaluate', 's
 
 # %% ../nbs/45_command_line.ipynb #d3400fbe
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -21,6 +22,17 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=N
 Quiet = Annotated[bool, typer.Option('--quiet', help='No progress bar.')]
 Folder = Annotated[Optional[Path], typer.Option('--data-folder', help='Folder with the official archives; default: $NIF_LIT_DATA, else tensorflow-datasets.')]
 Run = Annotated[Path, typer.Argument(metavar='RUN', help='A run folder, as `nif_lit train` prints it.')]
+
+
+def _version(asked):
+    if not asked: return
+    from nif_lit import __version__
+    typer.echo(f'nif_lit {__version__}')
+    raise typer.Exit
+
+
+@app.callback()
+def _options(version: Annotated[bool, typer.Option('--version', help='Print the version and leave.', callback=_version, is_eager=True)] = False): pass
 
 
 @app.command(short_help='Make figures and tables, and a gallery.', epilog='Examples:   nif_lit reproduce    |    nif_lit reproduce table2 fig8    |    nif_lit reproduce fig6 --scale laptop --dataset celeba    |    nif_lit reproduce all --scale laptop')
@@ -47,20 +59,26 @@ def train(dataset: Annotated[str, typer.Option(help='digits, fashion_mnist, cifa
           processes: Annotated[Optional[int], typer.Option(min=1, help='How many processes train together.')] = None,
           process_id: Annotated[Optional[int], typer.Option(min=0, help='Which of them this is, from 0.')] = None):
     "Train models on the same images, score them on the test set, and print the paired difference. Interrupted, the same command goes on. All GPUs of a machine share each batch."
-    from nif_lit.experiments import experiment, run, runs_folder
+    from nif_lit.experiments import dataset_of, experiment, finished, run, runs_folder
     from nif_lit.likelihood import paired_difference
+    from nif_lit.models import parse_name
     from nif_lit.pictures import text_table
+    from nif_lit.training import first_does, join_processes
     if minutes is not None and images is not None: raise ValueError('give --minutes or --images, not both')
     if (coordinator, processes, process_id) != (None, None, None):
-        from nif_lit.training import join_processes
         join_processes(coordinator, processes, process_id)
     import jax
     echo = typer.echo if jax.process_index() == 0 else lambda text: None
     names, results = [name.strip() for name in models.split(',') if name.strip()], []
-    for k, name in enumerate(names): experiment(dataset, name, scale=scale)                            # a misspelt name fails before an hour of training
-    for k, name in enumerate(names):
-        budget = dict(minutes=minutes, images=images) if k == 0 else dict(images=results[0]['images_seen'])
-        config = experiment(dataset, name, scale=scale, seed=seed, bits=bits, compute=compute, **budget)
+    if not names: raise ValueError(f'--models names no model, got {models!r}; for example NF,NIF-64')
+    def config_of(name, **budget): return experiment(dataset, name, scale=scale, seed=seed, bits=bits, compute=compute, **budget)
+    first = [config_of(name, minutes=minutes, images=images) for name in names][0]                    # a misspelt name fails before an hour of training
+    if not first_does(lambda: finished(first)):                                                       # and so does an M too large
+        N = math.prod(dataset_of(dataset, bits, first.split, data_folder).shape)
+        for name in names:
+            if (parse_name(name)[1] or 0) > N: raise ValueError(f'{name} has more latent dimensions than the {N} of {dataset}; choose M <= {N}')
+    for name in names:
+        config = config_of(name, images=results[0]['images_seen']) if results else first
         results.append(run(config, folder=data_folder, progress=not quiet))
         echo(f'{name}: {runs_folder()/config.name}')
     rows = []
@@ -84,8 +102,9 @@ def evaluate(run: Run, samples: Annotated[int, typer.Option(min=1, help='Draws o
 
 
 @app.command(short_help='Draw samples from a trained model.', epilog='Example:   nif_lit sample runs/NAME --s 0 --n 40 --out manifold.png')
-def sample(run: Run, n: Annotated[int, typer.Option(min=1)] = 40, s: Annotated[float, typer.Option(help='Factor of the noise variance; 0: on the manifold.')] = 1.0,
-           t: Annotated[float, typer.Option(help='Factor of the prior variance.')] = 1.0, seed: int = 0, out: Annotated[Path, typer.Option(help='A .png, or a .npy of uint8 levels.')] = Path('samples.png')):
+def sample(run: Run, n: Annotated[int, typer.Option(min=1, help='How many.')] = 40, s: Annotated[float, typer.Option(help='Factor of the noise variance; 0: on the manifold.')] = 1.0,
+           t: Annotated[float, typer.Option(help='Factor of the prior variance.')] = 1.0, seed: Annotated[int, typer.Option(help='Decides the draws: one seed is one latent and one noise draw for every s and t.')] = 0,
+           out: Annotated[Path, typer.Option(help='A .png, or a .npy of uint8 levels (of a model of vectors: a .npy of floats).')] = Path('samples.png')):
     "Draw samples from a trained model, as a picture or as an array."
     import jax
     import numpy as np
@@ -94,6 +113,7 @@ def sample(run: Run, n: Annotated[int, typer.Option(min=1)] = 40, s: Annotated[f
     from nif_lit.training import load_model
     if out.suffix not in ('.png', '.npy'): raise ValueError(f'--out must end in .png or .npy, got {out.name}')
     model = load_model(run)
+    if model.bits is None and out.suffix == '.png': raise ValueError('this is a model of vectors, of which no picture is made: give --out samples.npy')
     images = draw(model, jax.random.key(seed), n, s=s, t=t)
     if out.suffix == '.npy': _save_array(out, images)
     else: save_png(np.repeat(np.repeat(tile(images, model.bits), 3, 0), 3, 1), out)
@@ -116,7 +136,7 @@ def embed(run: Run, split: Annotated[str, typer.Option(help='train, valid or tes
 
 
 @app.command(short_help='Find or fetch a data set and verify it.', epilog='Examples:   nif_lit data digits    |    nif_lit data fashion_mnist --bits 8')
-def data(name: Annotated[str, typer.Argument(help='digits, fashion_mnist, cifar10 or celeba.')], bits: int = 3,
+def data(name: Annotated[str, typer.Argument(help='digits, fashion_mnist, cifar10 or celeba.')], bits: Annotated[int, typer.Option(help='Bits per channel, 1 to 8.')] = 3,
          split: Annotated[str, typer.Option(help='official, or pooled (60/20/20, as the released code).')] = 'official', data_folder: Folder = None):
     "Find (or fetch) a data set, verify it, and say what it holds."
     from nif_lit.data import load, summary
@@ -124,13 +144,15 @@ def data(name: Annotated[str, typer.Argument(help='digits, fashion_mnist, cifar1
 
 # %% ../nbs/45_command_line.ipynb #8ebd9a4b
 def _open(run, folder):
-    "A trained model and its data set."
+    "A trained model and its data set, which result.json names."
     from nif_lit.experiments import dataset_of
-    from nif_lit.training import load_model
+    from nif_lit.training import load_model, read_json
     model, path = load_model(run), Path(run)/'result.json'
-    if not path.exists(): raise FileNotFoundError(f'{run} has not finished: there is no result.json')
-    config = json.loads(path.read_text())['config']
-    return model, dataset_of(config['dataset'], config['bits'], config['split'], folder)
+    if not path.exists(): raise FileNotFoundError(f'{run} holds no result.json, which names the data set: either `nif_lit train` has not finished it, or it was trained in Python by nl.fit; then go on in Python, with nl.load_model')
+    result = read_json(path)
+    try: wanted = [result['config'][name] for name in ('dataset', 'bits', 'split')]
+    except (KeyError, TypeError) as error: raise ValueError(f'{path} does not name the data set') from error
+    return model, dataset_of(*wanted, folder)
 
 
 def _save_array(path, array):

@@ -16,6 +16,7 @@ import os
 import struct
 import tarfile
 import uuid
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
@@ -46,16 +47,18 @@ def check_bits(bits):
 
 
 def quantize(images, bits):
-    "8-bit images, uint8 of any shape -> levels 0 to 2^bits - 1, uint8. Raises `ValueError` for another dtype or other bits."
-    images = np.asarray(images)
-    if images.dtype != np.uint8: raise ValueError(f'quantize takes uint8 images with values 0 to 255, got dtype {images.dtype}')
-    return images >> (8 - check_bits(bits))
+    "8-bit images, uint8 of any shape -> levels 0 to 2^bits - 1, uint8. Raises `ValueError` for another dtype or other bits; warns where the images look like levels already."
+    images, bits = np.asarray(images), check_bits(bits)
+    if images.dtype != np.uint8: raise ValueError(f'quantize takes uint8 images with values 0 to 255, got dtype {images.dtype}' + ('; from floats in 0 to 1: np.round(255 * images).astype(np.uint8)' if images.dtype.kind == 'f' else ''))
+    if bits < 8 and images.size and 0 < images.max() < 2 ** bits: warnings.warn(f'the largest value is {images.max()}: these images look like levels at {bits} bits already, which a model takes as they are; 8-bit images go up to 255', stacklevel=2)
+    return images >> (8 - bits)
 
 
 def to_uint8(levels, bits):
     "Levels -> 0 to 255, uint8, for showing. Raises `ValueError` for values that are no levels."
     levels, top = np.asarray(levels), 2 ** check_bits(bits) - 1
-    if levels.size and (levels.min() < 0 or levels.max() > top): raise ValueError(f'levels at {bits} bits lie in 0 to {top}, got {levels.min()} to {levels.max()}')
+    if levels.dtype.kind not in 'iuf': raise ValueError(f'levels are numbers, got dtype {levels.dtype}')
+    if levels.size and not (levels.min() >= 0 and levels.max() <= top and (levels == np.floor(levels)).all()): raise ValueError(f'levels at {bits} bits are whole numbers 0 to {top}, got values from {levels.min()} to {levels.max()}')
     return np.round(levels.astype(np.float64) * 255 / top).astype(np.uint8)
 
 

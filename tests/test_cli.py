@@ -24,12 +24,37 @@ def test_help_has_examples_everywhere():
 
 @pytest.mark.parametrize('arguments, code, word', [(('train', '--dataset', 'fashon_mnist'), 1, "mean 'fashion_mnist'"), (('train', '--models', 'NFI-64'), 1, "mean 'NIF-64'"), (('reproduce', 'fig88'), 1, "mean 'fig8'"),
                                                   (('reproduce', '--scale', 'smok'), 1, "mean 'smoke'"), (('data', 'digits', '--bits', '12'), 1, '1 to 8'), (('sample', 'nowhere'), 1, 'model.json'), (('evaluate', 'nowhere'), 1, 'model.json'),
-                                                  (('embed', 'nowhere', '--out', 'x.txt'), 1, '.npy'), (('trian',), 2, 'trian'), (('sample',), 2, 'RUN'), (('data', 'cifar10', '--data-folder', 'nowhere'), 1, 'does not exist')])
+                                                  (('embed', 'nowhere', '--out', 'x.txt'), 1, '.npy'), (('trian',), 2, 'trian'), (('sample',), 2, 'RUN'), (('data', 'cifar10', '--data-folder', 'nowhere'), 1, 'does not exist'),
+                                                  (('train', '--models', ','), 1, 'names no model'), (('train', '--dataset', 'digits', '--models', 'NF,NIF-100', '--images', '64'), 1, 'NIF-100 has more latent dimensions than the 64')])
 def test_errors_are_one_line_and_exit_codes_right(arguments, code, word, tmp_path):
     done = call(*arguments, cwd=tmp_path)
     assert done.returncode == code and word in done.stderr, (done.returncode, done.stderr)
     assert 'Traceback' not in done.stderr
-    if code == 1: assert done.stderr.startswith('nif_lit: ') and done.stderr.count('\n') == 1
+    if code == 1: assert done.stderr.startswith('nif_lit: ') and done.stderr.count('\n') == 1 and not (tmp_path/'runs').exists()
+
+
+def test_version_and_a_word_for_every_option():
+    import nif_lit
+    from typer.main import get_command
+    assert call('--version').stdout == f'nif_lit {nif_lit.__version__}\n'
+    assert not [(name, p.name) for name, command in get_command(app).commands.items() for p in command.params if not p.help]
+
+
+def test_folders_made_in_python(tmp_path):
+    from nif_lit import NIF, fit, load
+    settings = dict(images=64, batch_size=32, steps_per_dispatch=2, progress=False)
+    fit(NIF((8, 8, 1), 4, bits=3, levels=1, steps=1, channels=4), load('digits').train[:64], folder=tmp_path/'mine', **settings)
+    fit(NIF(3, 2, steps=1, hidden=4), np.random.default_rng(0).normal(size=(64, 3)), folder=tmp_path/'vec', **settings)
+    for name in ('evaluate', 'embed'):
+        done = call(name, 'mine', cwd=tmp_path)
+        assert done.returncode == 1 and 'trained in Python' in done.stderr and done.stderr.count('\n') == 1
+    picture = call('sample', 'vec', cwd=tmp_path)
+    assert picture.returncode == 1 and '--out samples.npy' in picture.stderr and picture.stderr.count('\n') == 1
+    assert call('sample', 'vec', '--n', '5', '--out', 'v.npy', cwd=tmp_path).returncode == 0 and np.load(tmp_path/'v.npy').shape == (5, 3)
+    for file, text in (('result.json', '{"config"'), ('result.json', '{}'), ('model.json', '{"name": "NIF-4"'), ('model.json', '{"name": "NIF-4"}')):
+        (tmp_path/'mine'/file).write_text(text)
+        done = call('evaluate', 'mine', cwd=tmp_path)
+        assert done.returncode == 1 and done.stderr.startswith('nif_lit: ') and file in done.stderr and done.stderr.count('\n') == 1, done.stderr
 
 
 def test_every_command_on_a_small_run(tmp_path):

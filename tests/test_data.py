@@ -40,7 +40,21 @@ def test_quantize():
     for bad in (0, 9, 3.0, True, '3'):
         with pytest.raises(ValueError, match='bits'): quantize(x, bad)
     with pytest.raises(ValueError, match='uint8'): quantize(x.astype(int), 3)
+    with pytest.raises(ValueError, match=r'np.round\(255'): quantize(x / 255, 3)
     with pytest.raises(ValueError, match='0 to 7'): to_uint8(np.array([8]), 3)
+    for bad in ([0.5, 2.7], [np.nan, 1.0], [np.inf]):
+        with pytest.raises(ValueError, match='whole numbers 0 to 7'): to_uint8(np.array(bad), 3)
+    for bad in (np.array(['1']), np.array([True]), np.array([1j])):
+        with pytest.raises(ValueError, match='dtype'): to_uint8(bad, 3)
+    assert (to_uint8(np.array([0.0, 7.0]), 3) == [0, 255]).all() and to_uint8(np.zeros((0, 4, 4, 1)), 3).shape == quantize(np.zeros((0, 4, 4, 1), np.uint8), 3).shape == (0, 4, 4, 1)
+
+
+@pytest.mark.parametrize('bits', range(1, 8))
+def test_images_that_look_quantized_already_are_told(bits):
+    top = 2 ** bits - 1
+    with pytest.warns(UserWarning, match=f'largest value is {top}: .*at {bits} bits already'): quantize(np.array([0, top], np.uint8), bits)
+    for fine in (np.zeros(3, np.uint8), np.array([top + 1], np.uint8)): quantize(fine, bits)          # a black image is no sign
+    quantize(np.array([0, 7], np.uint8), 8)
 
 
 def test_digits():

@@ -104,6 +104,22 @@ def test_readme_is_the_index():
     subprocess.run([sys.executable, 'scripts/readme.py', '--check'], check=True, cwd=ROOT)
 
 
+def test_the_code_of_the_readme_defines_what_it_uses():
+    import builtins
+    known = set(dir(builtins))
+    for block in re.findall(r'```python\n(.*?)```', (ROOT/'README.md').read_text(), re.S):
+        nodes = list(ast.walk(ast.parse(block)))
+        known |= {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)} | {n.name for n in nodes if isinstance(n, (ast.ClassDef, ast.FunctionDef))} | {n.arg for n in nodes if isinstance(n, ast.arg)}
+        known |= {(a.asname or a.name).split('.')[0] for n in nodes if isinstance(n, (ast.Import, ast.ImportFrom)) for a in n.names}
+        unknown = {n.id for n in nodes if isinstance(n, ast.Name)} - known
+        assert not unknown, f'the README uses {sorted(unknown)}, which no cell before it shows'
+
+
+def test_what_the_package_offers_is_there():
+    import nif_lit
+    assert {'save_model', 'load_model', 'draw', 'fit'} <= set(nif_lit.__all__) and all(getattr(nif_lit, name) for name in nif_lit.__all__)
+
+
 def test_lock_is_exact_and_names_no_host():
     project = tomllib.loads((ROOT/'pyproject.toml').read_text())['project']
     name_of = lambda requirement: re.split(r'[<>=!~\[; ]', requirement)[0].lower().replace('_', '-')

@@ -1,4 +1,5 @@
 "Training: the same order for all, resume equals never stopped, and what must not be lost."
+import copy
 import json
 import os
 import signal
@@ -6,12 +7,13 @@ import subprocess
 import sys
 import time
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from nif_lit import NF, NIF, fit, build_model
+from nif_lit import NF, NIF, ActNorm, Chain, Flow, GaussianNIF, Standardise, StandardNormal, fit, build_model, load_model, save_model
 from nif_lit import training
-from nif_lit.training import DataOrder, Diverged, Interrupted, load_model, save_model, write_json
+from nif_lit.training import DataOrder, Diverged, Interrupted, write_json
 
 SMALL = dict(bits=3, levels=1, steps=2, channels=4)
 SETTINGS = dict(batch_size=8, steps_per_dispatch=3, progress=False, warmup=4, learning_rate=5e-3)
@@ -163,6 +165,87 @@ def test_save_and_load(tmp_path):
     with pytest.raises(ValueError, match='cannot be read as this model'): load_model(tmp_path/'m')
 
 
+@pytest.mark.parametrize('text', ['{"name": "NIF-3", "sha', '{"name": "NIF-3"}', '[]', '{"name": "NIF-3", "shape": [4, 4, 1], "wings": 2}', '{"name": "NIF-3", "shape": null}', ''])
+def test_a_damaged_description_is_named(tmp_path, text):
+    save_model(tmp_path/'m', NIF((4, 4, 1), 3, **SMALL))
+    (tmp_path/'m'/'model.json').write_text(text)
+    with pytest.raises(ValueError, match='model.json'): load_model(tmp_path/'m')
+    fit(NIF((4, 4, 1), 3, **SMALL), data(), images=16, folder=tmp_path/'run', **SETTINGS)
+    (tmp_path/'run'/'config.json').write_text('{"fit"')
+    with pytest.raises(ValueError, match='config.json'): fit(NIF((4, 4, 1), 3, **SMALL), data(), images=16, folder=tmp_path/'run', **SETTINGS)
+
+
+def by_hand(M=2): return Flow(Chain(Standardise(3), ActNorm(3)), GaussianNIF(3, M), shape=(3,))
+
+
+def test_a_model_put_together_by_hand_is_saved_and_loaded(tmp_path):
+    x, model = np.random.default_rng(0).normal(5, 3, size=(40, 3)), by_hand()
+    fit(model, x, images=80, folder=tmp_path/'run', **SETTINGS)
+    save_model(tmp_path/'mine', NF((3,), steps=1, hidden=3)); save_model(tmp_path/'mine', model)
+    for place in ('run', 'mine'):
+        with pytest.raises(FileNotFoundError, match='by hand.*model=flow'): load_model(tmp_path/place)
+        like = by_hand()
+        assert not equal(like, model) and load_model(tmp_path/place, model=like) is like and equal(like, model)
+        with pytest.raises(ValueError, match='cannot be read as this model'): load_model(tmp_path/place, model=by_hand(1))
+        with pytest.raises(ValueError, match='must be a Flow'): load_model(tmp_path/place, model=model.body)
+    with pytest.raises(FileNotFoundError, match='no finished checkpoint'): load_model(tmp_path/'nowhere', model=by_hand())
+    with pytest.raises(ValueError, match='got Chain'): save_model(tmp_path/'mine', model.body)
+
+
+@pytest.mark.parametrize('kind', ['image', 'vector', 'deep', 'by hand'])
+def test_a_second_fit_goes_on_from_the_first(tmp_path, kind):
+    x = data() if kind != 'vector' and kind != 'by hand' else np.random.default_rng(0).normal(5, 3, size=(40, 3))
+    make = {'image': lambda: NIF((4, 4, 1), 3, **SMALL), 'vector': lambda: NIF((3,), 2, steps=2, hidden=8), 'by hand': by_hand,
+            'deep': lambda: build_model('DeepNIF-3', (4, 4, 1), low_steps=1, low_hidden=4, **SMALL)}[kind]
+    score = lambda model: np.asarray(model.log_prob(x, key=jax.random.key(1)))
+    model = make(); fit(model, x, images=8 * 60, folder=tmp_path/'run', **(SETTINGS | dict(learning_rate=3e-2)))
+    trained, still = score(model), SETTINGS | dict(images=16, learning_rate=1e-30)
+    fresh = make(); nnx.update(fresh, nnx.state(model))
+    save_model(tmp_path/'saved', model)
+    like = {} if kind != 'by hand' else dict(model=make())
+    loaded = load_model(tmp_path/'run', **like)
+    like = {} if kind != 'by hand' else dict(model=make())
+    again = load_model(tmp_path/'saved', **like)
+    for m, told in ((model, {}), (loaded, {}), (again, {}), (nnx.clone(model), {}), (copy.deepcopy(model), {}), (nnx.merge(*nnx.split(model)), {}), (fresh, dict(initialise=False))):
+        fit(m, x[:16], **(still | told))
+        np.testing.assert_allclose(score(m), trained, rtol=1e-6)
+    fit(model, x[:16], initialise=True, **still)
+    assert np.abs(score(model) - trained).max() > 0.01
+
+
+def test_a_model_saved_as_it_was_built_is_initialised_by_its_first_fit(tmp_path):
+    one, two = NIF((4, 4, 1), 3, **SMALL), NIF((4, 4, 1), 3, **SMALL)
+    save_model(tmp_path/'new', one)
+    two = load_model(tmp_path/'new')
+    for model in (one, two): fit(model, data(), images=16, **SETTINGS)
+    assert equal(one, two)
+
+
+def test_an_interrupted_first_fit_counts_as_trained_a_failed_one_does_not():
+    x, model = np.random.default_rng(0).normal(5, 3, size=(40, 3)), NIF((3,), 2, steps=2, hidden=8)
+    with pytest.raises(Diverged): fit(model, x, images=8 * 400, **(SETTINGS | dict(learning_rate=1e9)))
+    fit(model, 100 * x, images=16, **SETTINGS)                      # standardised by these data, not by those that failed
+    other = NIF((3,), 2, steps=2, hidden=8); fit(other, 100 * x, images=16, **SETTINGS)
+    assert equal(model, other)
+
+
+def test_numpy_numbers_name_the_same_run(tmp_path):
+    x, settings = np.random.default_rng(0).normal(size=(40, 3)), SETTINGS | dict(seed=3, images=16, learning_rate=0.5, clip=2.0, n_samples=1)
+    kinds = dict(seed=np.int64, images=np.int32, learning_rate=np.float32, clip=jnp.float32, n_samples=np.int64, batch_size=np.int16, warmup=np.int64, steps_per_dispatch=jnp.int32)
+    models = [NIF((3,), 2, steps=1, hidden=4) for _ in range(2)]
+    fit(models[0], x, folder=tmp_path/'a', **(settings | {k: kind(settings[k]) for k, kind in kinds.items()}))
+    assert fit(models[1], x, folder=tmp_path/'a', **settings)['steps'] == 2 and equal(*models)
+
+
+@pytest.mark.parametrize('clip', [None, float('inf'), np.inf])
+def test_no_clipping_is_a_huge_clip(tmp_path, clip):
+    x, models = np.random.default_rng(0).normal(size=(40, 3)), []
+    for c in (clip, 1e9, 1e-3):
+        models.append(NIF((3,), 2, steps=1, hidden=4)); fit(models[-1], x, images=80, folder=tmp_path/str(c), **(SETTINGS | dict(clip=c)))
+    gap = lambda a, b: max(float(jnp.abs(u - v).max()) for u, v in zip(jax.tree.leaves(nnx.state(a)), jax.tree.leaves(nnx.state(b)), strict=True))
+    assert gap(*models[:2]) < 1e-6 and gap(*models[1:]) > 1e-3 and equal(load_model(tmp_path/str(clip)), models[0])       # two programs: a rounding apart, 1.5e-8
+
+
 def test_vectors_train_and_constant_columns_raise():
     x = np.random.default_rng(0).normal(size=(200, 3)) @ np.array([[1, 2, 0], [0, 1, 0], [0, 0, 1e-2]]) + 5
     report = fit(NIF((3,), 2, steps=2, hidden=16), x, images=200 * 40, batch_size=50, learning_rate=3e-3, warmup=10, progress=False)
@@ -170,7 +253,11 @@ def test_vectors_train_and_constant_columns_raise():
     with pytest.raises(ValueError, match='constant column 1'): fit(NIF((3,), 2, steps=1, hidden=3), np.where(np.arange(3) == 1, 4.0, x), images=10, progress=False)
 
 
-@pytest.mark.parametrize('change, word', [(dict(images=None), 'budget'), (dict(minutes=1), 'budget'), (dict(images=-5), 'positive'), (dict(batch_size=0), 'batch_size'), (dict(learning_rate=0), 'learning_rate'), (dict(images=float('inf')), 'finite')])
+@pytest.mark.parametrize('change, word', [(dict(images=None), 'budget'), (dict(minutes=1), 'budget'), (dict(images=-5), 'positive'), (dict(batch_size=0), 'batch_size'), (dict(learning_rate=0), 'learning_rate'), (dict(images=float('inf')), 'finite'),
+                                          (dict(clip=0), 'clip.*positive'), (dict(clip=-1), 'clip'), (dict(clip=float('nan')), 'clip'), (dict(clip='5'), 'clip'), (dict(warmup=float('nan')), 'warmup'), (dict(warmup=-5), 'warmup'), (dict(warmup=True), 'warmup'),
+                                          (dict(stop_after=0), 'stop_after'), (dict(images='100'), 'images'), (dict(images=10.5), 'images.*whole'), (dict(images=True), 'images'), (dict(images=None, minutes='1'), 'minutes'), (dict(images=None, minutes=float('nan')), 'minutes'),
+                                          (dict(learning_rate=lambda step: 1e-3), 'learning_rate'), (dict(learning_rate=np.ones(2)), 'learning_rate'), (dict(learning_rate=float('inf')), 'learning_rate'), (dict(learning_rate=None), 'learning_rate'),
+                                          (dict(seed=1.5), 'seed'), (dict(seed=None), 'seed'), (dict(n_samples=2.0), 'n_samples'), (dict(steps_per_dispatch='3'), 'steps_per_dispatch'), (dict(checkpoint_minutes=float('nan')), 'checkpoint_minutes'), (dict(initialise='yes'), 'initialise')])
 def test_bad_arguments(change, word):
     with pytest.raises(ValueError, match=word): fit(NF((4, 4, 1), **SMALL), data(), **(SETTINGS | dict(images=8) | change))
 
