@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['EXPLODES', 'optimiser', 'train_steps', 'DataOrder', 'Diverged', 'Interrupted', 'write_json', 'read_json',
            'config_hash', 'plain', 'save_state', 'saved_step', 'restore_state', 'save_model', 'load_model',
-           'join_processes', 'data_mesh', 'draws_by_rows', 'from_first', 'first_does', 'on_all', 'on_one', 'whole',
-           'number', 'fit']
+           'join_processes', 'data_mesh', 'draws_by_rows', 'from_first', 'first_does', 'on_all', 'on_one', 'number',
+           'fit']
 
 # %% ../nbs/21_training.ipynb #29fdc77f
 import errno
@@ -29,6 +29,7 @@ import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
+from .checks import whole
 from .data import write_bytes
 from .models import COMPUTES, Flow, bare, build_model, fastest_compute, with_compute
 
@@ -275,13 +276,6 @@ def _agree(seconds, stop, save):
     return float(rows[0, 0]), bool(rows[:, 1].any()), bool(rows[0, 2])
 
 # %% ../nbs/21_training.ipynb #9764d98f
-def whole(name, value, least=None):
-    "value as an int, so that JSON takes it. Raises `ValueError` unless it is one whole number, from `least` on; NumPy's and JAX's integers are, True and 3.0 are not."
-    v = np.asarray(value)
-    if v.shape != () or v.dtype.kind not in 'iu' or (least is not None and v < least): raise ValueError(f'{name} must be a whole number{"" if least is None else f" from {least}"}, got {value!r}')
-    return v.item()
-
-
 def number(name, value, want, ok):
     "value as an int or a float, so that JSON takes it. Raises `ValueError`, which says `want`, unless it is one real number for which `ok` is true."
     v = np.asarray(value)
@@ -379,7 +373,7 @@ def fit(model, data, *, seed=0, images=None, minutes=None, batch_size=64, learni
     if images is not None: images = int(number('images', images, 'whole, positive and finite', lambda v: 0 < v < math.inf and v == int(v)))
     else: minutes = number('minutes', minutes, 'positive and finite', lambda v: 0 < v < math.inf)
     batch_size, steps_per_dispatch, n_samples = whole('batch_size', batch_size, 1), whole('steps_per_dispatch', steps_per_dispatch, 1), whole('n_samples', n_samples, 1)
-    seed, warmup, stop_after = whole('seed', seed), whole('warmup', warmup, 0), None if stop_after is None else whole('stop_after', stop_after, 1)
+    seed, warmup, stop_after = whole('seed', seed, None), whole('warmup', warmup, 0), None if stop_after is None else whole('stop_after', stop_after, 1)
     learning_rate = number('learning_rate', learning_rate, 'positive and finite', lambda v: 0 < v < math.inf)
     clip = None if clip is None else number('clip', clip, 'positive, or None for no clipping,', lambda v: v > 0)
     clip = None if clip == math.inf else clip
