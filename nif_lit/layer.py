@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['grid_quadrature', 'conditional_log_prob', 'inverse_mode', 'inverse_mode_jit', 'log_volume_quadrature',
-           'log_volume_laplace', 'documented', 'log_mean_exp', 'needs_noise', 'check_scale', 'expect_shape', 'Layer',
-           'keys_for', 'batch_draw', 'Chain', 'check_contract']
+           'log_volume_laplace', 'documented', 'log_mean_exp', 'needs_noise', 'check_scale', 'whole', 'expect_shape',
+           'Layer', 'keys_for', 'batch_draw', 'inverse_of', 'Chain', 'check_contract']
 
 # %% ../nbs/03_stochastic_inverse.ipynb #16e14262
 import inspect
@@ -139,6 +139,12 @@ def check_scale(name, value, positive=False):
                          + ('; at s = 0 the model lives on the manifold and has no density in R^N' if positive and value == 0 else ''))
 
 
+def whole(name, value, least=1):
+    "value as an int. Raises `ValueError` unless it is a whole number, Python's or NumPy's, from `least`."
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least: raise ValueError(f'{name} must be a whole number from {least}, got {value!r}')
+    return int(value)
+
+
 def expect_shape(who, x, shape):
     "Raises `ValueError` unless x has shape (batch, *shape)."
     if x.ndim != len(shape) + 1 or tuple(x.shape[1:]) != tuple(shape):
@@ -198,9 +204,16 @@ def batch_draw(draw, key, shape, dtype):
     return jax.lax.dynamic_slice_in_dim(whole, jax.lax.axis_index('data') * shape[0], shape[0])
 
 
+def inverse_of(layer, x, *, key=None):
+    "`layer.inverse(x, key=key)`. Raises `ValueError`, with the layer's name, unless its log volume has shape (batch,): any other would be broadcast into a wrong score."
+    z, log_volume = layer.inverse(x, key=key)
+    if jnp.shape(log_volume) != x.shape[:1]: raise ValueError(f'{type(layer).__name__}.inverse must return a log_volume of shape ({x.shape[0]},), got {tuple(jnp.shape(log_volume))}')
+    return z, log_volume
+
+
 @documented
 class Chain(Layer):
-    "Layers in a row, listed from data to latent; log volumes add up. `Chain([a, b])` or `Chain(a, b)`. Raises `ValueError` for anything that is not a `Layer`."
+    "Layers in a row, listed from data to latent; log volumes add up. `Chain([a, b])` or `Chain(a, b)`. Raises `ValueError` for anything that is not a `Layer`, and for a log volume whose shape is not (batch,)."
 
     def __init__(self, *layers):
         if len(layers) == 1 and not isinstance(layers[0], Layer): layers = tuple(layers[0])
@@ -226,7 +239,7 @@ class Chain(Layer):
         "z, and the log volume of each layer in nats, (n_layers, batch)."
         parts = []
         for layer, k in zip(self.layers, keys_for(key, len(self.layers))):
-            x, v = layer.inverse(x, key=k)
+            x, v = inverse_of(layer, x, key=k)
             parts.append(v)
         return x, (jnp.stack(parts) if parts else jnp.zeros((0, x.shape[0])))
 
@@ -275,17 +288,94 @@ def _check_noisy(layer, x, log_likelihood, box, key, n_draws, n_grid):
     return gaps
 
 
-def check_contract(layer, x, *, key=None, log_likelihood=None, box=None, n_draws=40_000, n_grid=400, rtol=1e-8, atol=1e-8):
+def _moments(v):
+    "1, v and vvᵀ for rows v (n, D), side by side: (n, 1 + D + D²)."
+    return np.concatenate([np.ones_like(v[:, :1]), v, (v[:, :, None] * v[:, None, :]).reshape(len(v), -1)], 1)
+
+
+def _se(v): return v.std(0) / np.sqrt(len(v))
+
+
+def _check_zero(who, gap, se):
+    "Gaps within their standard errors, how many there are taken into account (a right layer fails once in 10,000 calls); the worst of each kind of moment."
+    D = int(np.sqrt(len(gap) - 0.75) - 0.5)
+    ratio = np.abs(gap) / (np.sqrt(2 * np.log(2e4 * len(gap))) * se + 1e-6)
+    if not (ratio <= 1).all(): raise AssertionError(f'{who}: the moment of {("1", "x", "x xᵀ")[np.searchsorted((1, 1 + D), np.argmax(ratio), side="right")]} is off by {np.abs(gap)[np.argmax(ratio)]:.3g}, in units of the draws\' deviations, {ratio.max():.3g} times what chance allows')
+    return np.array([np.abs(part).max() for part in np.split(gap, (1, 1 + D))])
+
+
+def _check_doors(layer, z):
+    "A noisy layer's `forward` without a key: it must raise `ValueError` at s = 1, and give the mode at s = 0."
+    who = f'{type(layer).__name__}.forward'
+    try: layer.forward(z)
+    except ValueError: pass
+    except Exception as error: raise AssertionError(f'{who} without a key must raise ValueError, it raised {type(error).__name__}: {error}') from error
+    else: raise AssertionError(f'{who} without a key must raise ValueError, it returned something')
+    try: return layer.forward(z, s=0)
+    except Exception as error: raise AssertionError(f'{who} at s = 0 draws nothing and must work without a key, it raised {type(error).__name__}: {error}') from error
+
+
+def _check_draws(layer, x, z, log_likelihood, key, n_draws, n_points):
+    "`forward` of a noisy layer at each row of z: its moments against ∫ p(x|z) phi(x) dx by importance sampling, against `scale_noise`, and s towards 0 against s = 0."
+    from scipy.stats import multivariate_normal, multivariate_t
+    who, still, worst = f'{type(layer).__name__}.forward', _check_doors(layer, z), {}
+    try: scaled = layer.scale_noise(0.5)
+    except ValueError: scaled = None                                                # it cannot be scored at s ≠ 1, and says so there
+    for i, k in enumerate(jax.random.split(key, len(z))):
+        key_draw, key_half, key_other, key_points = jax.random.split(k, 4)
+        many = jnp.repeat(z[i:i + 1], n_draws, 0)
+        def draw(layer, key, s):
+            y = layer.forward(many, key=key, s=s)
+            if y.shape != (n_draws, *x.shape[1:]): raise AssertionError(f'{who} makes {tuple(y.shape)} of {tuple(many.shape)}, expected {(n_draws, *x.shape[1:])}')
+            return np.asarray(y, float).reshape(n_draws, -1)
+        y = draw(layer, key_draw, 1.0)
+        mean, sd = y.mean(0), y.std(0)
+        loud = sd > 1e-12 * np.abs(y).max(0)                                        # equal draws may have a deviation by rounding
+        if not loud.all(): raise AssertionError(f'{who} draws no noise in {int((~loud).sum())} of {len(sd)} dimensions')
+        white = lambda v: (v - mean) / sd
+        mode = white(np.asarray(still[i], float).ravel()); spread = np.sqrt(((white(y) - mode) ** 2).mean())
+        for s in (0, 1e-8):
+            gap = np.sqrt(((white(draw(layer, key_draw, s)) - mode) ** 2).mean())
+            if not gap <= 0.01 * spread: raise AssertionError(f'{who} at s = {s} with a key is {gap / spread:.3g} of the noise away from its mode, s = 0 without a key')
+        if scaled is not None:
+            a, b = (_moments(white(v)) for v in (draw(layer, key_half, 0.5), draw(scaled, key_other, 1.0)))
+            worst.setdefault('scale_noise', []).append(_check_zero(f'{who}(s = 0.5) against scale_noise(0.5)', a.mean(0) - b.mean(0), np.hypot(_se(a), _se(b))))
+        if not n_points: continue
+        C, rng = white(y).T @ white(y) / n_draws, np.random.default_rng(np.asarray(jax.random.key_data(key_points)).ravel())
+        rank = int((np.linalg.eigvalsh(C) > 1e-8).sum())
+        if rank < len(C): raise AssertionError(f'{who} draws noise in {rank} of {len(C)} dimensions')
+        normal, wide = multivariate_normal(np.zeros(len(C)), C), multivariate_t(np.zeros(len(C)), C * 3 / 5, df=5)      # both have the covariance of the draws
+        n_wide = n_points // 5
+        points = np.concatenate([np.reshape(q.rvs(n, random_state=rng), (n, -1)) for q, n in ((normal, n_points - n_wide), (wide, n_wide))])
+        log_q = np.logaddexp(np.log1p(-n_wide / n_points) + normal.logpdf(points), np.log(n_wide / n_points) + wide.logpdf(points)) - np.log(sd).sum()
+        at = jnp.reshape(z[i], (1, -1))
+        log_p = np.array([np.asarray(log_likelihood(v, at)).item() for v in jnp.asarray((mean + sd * points).reshape(-1, *x.shape[1:]), x.dtype)])
+        w = np.exp(np.where(np.isnan(log_p), -np.inf, log_p) - log_q)                # no number outside the support; the mass below tells if it is inside
+        if not w.sum() ** 2 > 0.1 * n_points * (w ** 2).sum():
+            raise AssertionError(f'{who} and log_likelihood are too unlike: {w.sum() ** 2 / (w ** 2).sum() if w.any() else 0:.3g} of {n_points} points around the draws carry the weight; noise far from normal needs n_points=0, which leaves this part out')
+        own = _moments(points); own[-n_wide:] = np.concatenate([[1.0], np.zeros(len(C)), C.ravel()])     # the points have the moments of the draws: each normal one is its own control
+        gap = w[:, None] * _moments(points) - own
+        worst.setdefault('forward', []).append(_check_zero(f'{who} against log_likelihood', gap.mean(0), np.hypot(_se(gap), _se(_moments(white(y))))))
+    return {f'{name}, phi = {phi}': float(gap) for name, gaps in worst.items() for phi, gap in zip(('1', 'x', 'x²'), np.max(gaps, 0)) if (name, phi) != ('scale_noise', '1')}
+
+
+def check_contract(layer, x, *, key=None, log_likelihood=None, box=None, n_draws=40_000, n_grid=400, n_points=1000, rtol=1e-8, atol=1e-8):
     """Checks that a layer, yours too, keeps the contract; returns the worst gap of each part. Use float64.
 
     x: a batch on the data side, (batch, *data). A bijection is compared with automatic differentiation.
     A stochastic layer (M <= 2) is compared with midpoint quadrature of ∫ p(x|z) phi(z) dz for phi = 1, z, z zᵀ on `box`;
     `log_likelihood(x_i, zs)` gives log p(x_i|z) in nats at points zs (n, M) and must come from outside the layer.
+    Its `forward`, at one draw z for each row of x: without a key it raises `ValueError`, s = 0 needs none, small s comes near it, s = 0.5 draws as `scale_noise(0.5)`
+    does (where the layer defines it), and mean and covariance of its draws are those of p(x|z), by importance sampling with n_points points, each a call of log_likelihood;
+    not looked at: higher moments, and with n_points = 0 any (for noise far from normal). Of a layer that dequantizes: only that `forward` finds x again, if it has no other noise.
     Raises `AssertionError` on a broken contract, `ValueError` when something is missing.
     """
     if not isinstance(layer, Layer): raise ValueError(f'check_contract takes a Layer, got {type(layer).__name__}')
     x = jnp.asarray(x)
     z, log_volume = layer.inverse(x, key=key)
-    if log_volume.shape != (x.shape[0],): raise AssertionError(f'log_volume must have shape ({x.shape[0]},), got {log_volume.shape}')
-    if layer.stochastic: return _check_noisy(layer, x, log_likelihood, box, key, n_draws, n_grid)
+    if jnp.shape(log_volume) != (x.shape[0],): raise AssertionError(f'log_volume must have shape ({x.shape[0]},), got {jnp.shape(log_volume)}')
+    if layer.stochastic:
+        gaps = _check_noisy(layer, x, log_likelihood, box, key, n_draws, n_grid)
+        if not layer.dequantizes: return gaps | _check_draws(layer, x, z, log_likelihood, jax.random.fold_in(key, 1), n_draws, n_points)
+        return gaps if layer.noisy else gaps | {'round trip': check(layer.forward(z), x, rtol=rtol, atol=atol)}
     return _check_bijection(layer, x, rtol, atol)

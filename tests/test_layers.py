@@ -1,4 +1,5 @@
 "Every layer, one written here too, against the contract, round trips, jit, gradients, float32 and bad shapes."
+import math
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 from flax import nnx
 from scipy.stats import multivariate_normal
 from conftest import generic
-from nif_lit import (ActNorm, AffineCoupling, Chain, Flatten, GaussianInjection, InvertibleConv1x1, Layer, Logit, MLP, Repeat, Reverse, Split, Squeeze,
+from nif_lit import (ActNorm, AffineCoupling, Chain, ConvNet, Flatten, GaussianInjection, InvertibleConv1x1, Layer, Logit, MLP, NIF, Repeat, Reverse, Split, Squeeze,
                      Standardise, UniformDequantization, check_contract, flow_step, glow_body, vector_body)
 from nif_lit.glow import FlowSteps, triangular_inverse
 from nif_lit.checks import check, rejects
@@ -141,6 +142,69 @@ def test_bad_shapes(layer, x):
     with pytest.raises(ValueError, match='expects'): layer.inverse(x)
 
 
+REFUSED = {
+    'actnorm of one': lambda: ActNorm(1).inverse(jnp.ones((4, 3))), 'actnorm on a column': lambda: ActNorm(3).inverse(jnp.ones((4, 1))), 'actnorm, forward': lambda: ActNorm(3).forward(jnp.ones((4, 1))),
+    'actnorm, initialise': lambda: ActNorm(3).initialise(jnp.ones((4, 1))), 'actnorm without a batch': lambda: ActNorm(3).inverse(jnp.ones(3)), 'actnorm of a shape': lambda: ActNorm((8, 8, 1)),
+    'standardise, forward': lambda: Standardise(3).forward(jnp.ones((4, 1))), 'standardise, initialise': lambda: Standardise(3).initialise(np.arange(4.0)[:, None]),
+    'convolution': lambda: InvertibleConv1x1(3).inverse(jnp.ones((4, 2))), 'convolution, forward': lambda: InvertibleConv1x1(3).forward(jnp.ones((4, 2))),
+    'coupling, half a net': lambda: AffineCoupling(4, net=MLP(2, 2)).inverse(jnp.ones((4, 4))), 'coupling, half a net, forward': lambda: AffineCoupling(4, net=MLP(2, 2)).forward(jnp.ones((4, 4))),
+    'coupling, a net for another half': lambda: AffineCoupling(4, net=MLP(3, 4)).inverse(jnp.ones((4, 4))), 'coupling, one row for all': lambda: AffineCoupling(4, net=lambda x: x[:1].repeat(2, 1)).inverse(jnp.ones((4, 4))),
+    'coupling of images on vectors': lambda: AffineCoupling(4).inverse(jnp.ones((3, 4))), 'coupling of halves': lambda: AffineCoupling(4.0), 'a net of nothing': lambda: ConvNet(2, 4, 0),
+    'flatten, forward': lambda: Flatten((2, 3)).forward(jnp.ones((3, 4))), 'squeeze, forward': lambda: Squeeze().forward(jnp.ones((2, 2, 2, 3))), 'squeeze of vectors': lambda: Squeeze().forward(jnp.ones((2, 4))),
+    'split, forward': lambda: Split(ActNorm(2), (4,)).forward(jnp.ones((3, 3))), 'split, a rest that broadcasts': lambda: Split(Cubed(), (2, 4)).forward(jnp.ones((3, 8))),
+    'split, no flat rest': lambda: Split(ActNorm(2), (3, 4)).inverse(jnp.ones((5, 3, 4))), 'split, initialise': lambda: Split(ActNorm(2), (4,)).initialise(jnp.ones((3, 5))),
+}
+
+
+@pytest.mark.parametrize('call', REFUSED.values(), ids=REFUSED.keys())
+def test_what_fits_by_broadcasting_only_is_refused(call):
+    with pytest.raises(ValueError, match=r'(expects|must make|must be|must end flat).*got'): call()
+    with pytest.raises(ValueError, match='got'): jax.jit(call)()
+
+
+class Masked(AffineCoupling):
+    def __init__(self, flip, rngs): super().__init__(2, net=MLP(1, 2, 3, rngs=rngs)); self.flip = flip
+
+
+class Badly(Layer):
+    "A layer whose log volume has another shape than (batch,)."
+    def __init__(self, how): self.how = how
+    def inverse(self, x, *, key=None): return x, self.how(x)
+
+
+def test_repeat_refuses_copies_that_one_program_cannot_run():
+    flips, sizes, kinds = iter((0, 1)), iter((3, 4)), iter((ActNorm, Standardise))
+    for step, match in ((lambda rngs: Masked(next(flips), rngs), 'flip: 0 and 1'), (lambda rngs: AffineCoupling(2, net=MLP(1, 2, next(sizes), rngs=rngs)), 'different structure'), (lambda rngs: next(kinds)(2), 'different structure'),
+                        (ActNorm(3), 'function of rngs.*got ActNorm'), (lambda: ActNorm(3), 'function of rngs'), (None, 'function of rngs'), (lambda rngs: 3, 'returns a Layer, got int')):
+        with pytest.raises(ValueError, match=match): Repeat(step, 2)
+    for n in (0, -1, 1.5, True):
+        with pytest.raises(ValueError, match='whole number from 1'): Repeat(lambda rngs: ActNorm(3), n)
+    for call in (Repeat(lambda rngs: Squeeze(), 2).inverse, Repeat(lambda rngs: Squeeze(), 2).forward, Repeat(lambda rngs: Squeeze(), 2).initialise):
+        with pytest.raises(ValueError, match='keep the shape'): call(jnp.ones((1, 4, 4, 4)))
+
+
+def test_repeat_without_parameters():
+    layer, x = Repeat(lambda rngs: Reverse(), np.int64(3)), vectors((2, 5))
+    z, volume = layer.inverse(x)
+    check(z, x[:, ::-1]); check(volume, np.zeros(2, np.float32)); check(layer.forward(z), x); check(layer.initialise(x), z)
+
+
+def test_repeat_scales_a_noise_level_that_is_no_array(x64):
+    class Shaken(Layer):
+        stochastic = True
+        def __init__(self, variance): self.variance = variance
+        def inverse(self, x, *, key=None): return x + (0 if key is None else math.sqrt(self.variance) * jax.random.normal(key, x.shape)), jnp.zeros(len(x))
+        def scale_noise(self, s): return Shaken(self.variance * s)
+    layer, x, key = Repeat(lambda rngs: Shaken(0.5), 2), vectors((3, 2)), jax.random.key(0)
+    check(layer.scale_noise(4.0).inverse(x, key=key)[0] - x, 2 * (layer.inverse(x, key=key)[0] - x), rtol=1e-9)
+
+
+@pytest.mark.parametrize('how', [lambda x: jnp.ones(x.shape).sum(), lambda x: x.sum(-1, keepdims=True), lambda x: jnp.zeros(1), lambda x: 0.0], ids=['no axis', 'keepdims', 'one', 'a number'])
+@pytest.mark.parametrize('around', [lambda bad: Chain(Reverse(), bad), lambda bad: Chain(Chain(bad)), lambda bad: Split(bad, (4,)), lambda bad: Repeat(lambda rngs: bad, 2)], ids=['chain', 'nested', 'split', 'repeat'])
+def test_a_badly_shaped_volume_is_named(around, how):
+    with pytest.raises(ValueError, match=r'Badly.inverse must return a log_volume of shape \(4,\), got'): around(Badly(how)).inverse(jnp.ones((4, 4)))
+
+
 def test_bad_arguments():
     for make in (lambda: GaussianInjection(2, 3), lambda: GaussianInjection(2, 0), lambda: UniformDequantization(9), lambda: UniformDequantization(True), lambda: Logit(1.0, 0.5),
                  lambda: Repeat(lambda rngs: Reverse(), 0), lambda: Chain(Reverse(), 'no layer'), lambda: glow_body((28, 28, 1), levels=3), lambda: glow_body((7, 8, 1), levels=1)):
@@ -223,13 +287,28 @@ def test_dequantization(x64):
     check(layer.inverse(x)[0], x + 0.5)
     assert (layer.forward(jnp.array([-3.0, 99.0])) == jnp.array([0, 7])).all()
     in_bin = lambda x, zs: jnp.where((jnp.floor(zs) == x).all(-1), 0.0, -jnp.inf)
-    check_contract(layer, jnp.array([[2, 7]]), key=jax.random.key(6), log_likelihood=in_bin, box=[(0, 8)] * 2)
+    contract = dict(x=jnp.array([[2, 7]]), key=jax.random.key(6), log_likelihood=in_bin, box=[(0, 8)] * 2)
+    assert check_contract(layer, **contract)['round trip'] == 0
+    class Ceiling(UniformDequantization):
+        def forward(self, z, *, key=None, s=1.0): return jnp.ceil(z).astype(jnp.uint8)
+    with pytest.raises(AssertionError): check_contract(Ceiling(3), **contract)
 
 
 def test_dequantization_stays_in_its_bin_in_float32():
     x = jnp.full((1, 2_000_000), 254)
     y, _ = UniformDequantization(8).inverse(x, key=jax.random.key(2))
     assert y.dtype == jnp.float32 and (jnp.floor(y) == 254).all()
+    u = jax.random.uniform(jax.random.key(2), x.shape)
+    assert (254 + u == 255).any() and np.array_equal(y, jnp.minimum(254 + u, jnp.nextafter(jnp.float32(255), 0)))
+
+
+@pytest.mark.parametrize('fast', [True, False])
+def test_scores_and_embeddings_have_a_derivative_in_the_image(fast, x64):
+    model = generic(NIF((4, 4, 1), 2, bits=3, levels=1, steps=1, channels=4, fast=fast), scale=0.1)
+    x = jax.random.randint(jax.random.key(0), (2, 4, 4, 1), 0, 8).astype(float); along = vectors(x.shape, 1)
+    scores = jax.jit(lambda x: jnp.append(model.log_prob(x, key=jax.random.key(2)), model.embed(x)))
+    gradients, h = jax.jit(jax.jacrev(scores))(x), 1e-5
+    check((gradients * along).sum((1, 2, 3, 4)), (scores(x + h * along) - scores(x - h * along)) / 2 / h, rtol=1e-6, atol=1e-6)
 
 
 def test_initialise_reaches_every_actnorm():
@@ -253,6 +332,39 @@ def test_contract_notices_broken_layers(x64):
         def forward(self, z, *, key=None, s=1.0): return z
     for bad in (Leaky(), WrongVolume()):
         with pytest.raises(AssertionError): check_contract(bad, vectors((3, 4)))
+
+
+def with_forward(forward):
+    "The injection at a generic point, its sampler replaced: forward(layer, the right sampler, z, key, s)."
+    class Bug(GaussianInjection):
+        def forward(self, z, *, key=None, s=1.0): return forward(self, super().forward, z, key, s)
+    layer = Bug(2, 1)
+    layer.A[...], layer.b[...], layer.log_sigma[...] = jnp.array([[1.3], [-0.7]]), jnp.array([0.6, -0.4]), jnp.array([-0.5, 0.3])
+    return layer
+
+
+SAMPLERS = {
+    'deviations 10 % off': (lambda self, right, z, key, s: right(z, key=key, s=1.21 * s), 'against'),
+    'the offset forgotten': (lambda self, right, z, key, s: right(z, key=key, s=s) - self.b[...], 'log_likelihood'),
+    'sigma read as a variance': (lambda self, right, z, key, s: right(z, s=0) if key is None and s == 0 else right(z, s=0) + jnp.exp(self.log_sigma[...] / 2) * (right(z, key=key, s=s) - right(z, s=0)) / jnp.exp(self.log_sigma[...]), 'against'),
+    'one noise for both': (lambda self, right, z, key, s: right(z, s=0) + (right(z, key=key, s=s) - right(z, s=0))[:, :1] * jnp.array([1.0, 2.2]), 'draws noise in 1 of 2'),
+    'noise in one dimension': (lambda self, right, z, key, s: right(z, key=key, s=s).at[:, 1].set(right(z, s=0)[:, 1]), 'draws no noise in 1 of 2'),
+    'a key made up': (lambda self, right, z, key, s: right(z, key=jax.random.key(0) if key is None else key, s=s), 'without a key'),
+    'a key wanted at s = 0': (lambda self, right, z, key, s: right(z, key=jax.random.clone(key), s=s), 'without a key'),
+    's scales the deviation': (lambda self, right, z, key, s: right(z, key=key, s=s ** 2), 'scale_noise'),
+    'the mode is another': (lambda self, right, z, key, s: right(z, key=key, s=s) + 0.1 * (s == 0), 'away from its mode'),
+    'a shape of its own': (lambda self, right, z, key, s: right(z, key=key, s=s)[:, :1], 'expected'),
+}
+
+
+@pytest.mark.parametrize('bug, match', [(lambda self, right, z, key, s: right(z, key=key, s=s), None), *SAMPLERS.values()], ids=['right', *SAMPLERS])
+def test_contract_looks_at_the_draws(bug, match, x64):
+    layer = with_forward(bug); A, b, Sigma = dense(layer); normal = multivariate_normal(np.zeros(2), Sigma)
+    log_likelihood = lambda x, zs: normal.logpdf(np.asarray(x) - np.asarray(zs) @ A.T - b).reshape(len(zs))
+    check_it = lambda **kw: check_contract(layer, jnp.array([[0.4, 1.1]]), key=jax.random.key(0), log_likelihood=log_likelihood, box=[(-8, 8)], n_draws=20_000, **kw)
+    if match is None: assert {'phi = z', 'forward, phi = x²', 'scale_noise, phi = x²'} <= set(check_it())
+    else:
+        with pytest.raises(AssertionError, match=match): check_it()
 
 
 def test_a_noisy_layer_without_scale_noise_raises():
