@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.scipy.linalg import lu, solve_triangular
-from .layer import Chain, Layer, batch_draw, documented, expect_shape, inverse_of, needs_noise, whole
+from .checks import whole
+from .layer import Chain, Layer, batch_draw, documented, expect_shape, inverse_of, needs_noise
 
 # %% ../nbs/10_bijections.ipynb #c88212af
 @documented

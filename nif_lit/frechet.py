@@ -27,7 +27,6 @@ from flax import nnx
 from jax import lax
 from .data import DataError, to_uint8, verified
 from .layer import documented
-from .models import fastest_compute
 
 # %% ../nbs/23_frechet.ipynb #665d254a
 def as_rgb(images, bits, path='plain', quality=75):

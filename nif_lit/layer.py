@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['grid_quadrature', 'conditional_log_prob', 'inverse_mode', 'inverse_mode_jit', 'log_volume_quadrature',
-           'log_volume_laplace', 'documented', 'log_mean_exp', 'needs_noise', 'check_scale', 'whole', 'expect_shape',
-           'Layer', 'keys_for', 'batch_draw', 'inverse_of', 'Chain', 'check_contract']
+           'log_volume_laplace', 'documented', 'log_mean_exp', 'needs_noise', 'check_scale', 'expect_shape', 'Layer',
+           'keys_for', 'batch_draw', 'inverse_of', 'Chain', 'check_contract']
 
 # %% ../nbs/03_stochastic_inverse.ipynb #16e14262
 import inspect
@@ -137,12 +137,6 @@ def check_scale(name, value, positive=False):
     if not np.isfinite(value) or value < 0 or (positive and value == 0):
         raise ValueError(f'{name} scales a variance and must be {"positive" if positive else "zero or positive"}, got {value}'
                          + ('; at s = 0 the model lives on the manifold and has no density in R^N' if positive and value == 0 else ''))
-
-
-def whole(name, value, least=1):
-    "value as an int. Raises `ValueError` unless it is a whole number, Python's or NumPy's, from `least`."
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least: raise ValueError(f'{name} must be a whole number from {least}, got {value!r}')
-    return int(value)
 
 
 def expect_shape(who, x, shape):

@@ -178,7 +178,7 @@ def test_repeat_refuses_copies_that_one_program_cannot_run():
                         (ActNorm(3), 'function of rngs.*got ActNorm'), (lambda: ActNorm(3), 'function of rngs'), (None, 'function of rngs'), (lambda rngs: 3, 'returns a Layer, got int')):
         with pytest.raises(ValueError, match=match): Repeat(step, 2)
     for n in (0, -1, 1.5, True):
-        with pytest.raises(ValueError, match='whole number from 1'): Repeat(lambda rngs: ActNorm(3), n)
+        with pytest.raises(ValueError, match='positive whole number'): Repeat(lambda rngs: ActNorm(3), n)
     for call in (Repeat(lambda rngs: Squeeze(), 2).inverse, Repeat(lambda rngs: Squeeze(), 2).forward, Repeat(lambda rngs: Squeeze(), 2).initialise):
         with pytest.raises(ValueError, match='keep the shape'): call(jnp.ones((1, 4, 4, 4)))
 
