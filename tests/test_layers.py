@@ -344,7 +344,7 @@ def with_forward(forward):
 
 
 SAMPLERS = {
-    'deviations 10 % off': (lambda self, right, z, key, s: right(z, key=key, s=1.21 * s), 'against'),
+    'deviations 25 % off': (lambda self, right, z, key, s: right(z, key=key, s=1.5625 * s), 'against'),
     'the offset forgotten': (lambda self, right, z, key, s: right(z, key=key, s=s) - self.b[...], 'log_likelihood'),
     'sigma read as a variance': (lambda self, right, z, key, s: right(z, s=0) if key is None and s == 0 else right(z, s=0) + jnp.exp(self.log_sigma[...] / 2) * (right(z, key=key, s=s) - right(z, s=0)) / jnp.exp(self.log_sigma[...]), 'against'),
     'one noise for both': (lambda self, right, z, key, s: right(z, s=0) + (right(z, key=key, s=s) - right(z, s=0))[:, :1] * jnp.array([1.0, 2.2]), 'draws noise in 1 of 2'),
