@@ -291,10 +291,12 @@ def draw_differences(configs, out, progress=True):
     nf, nif = pick(dataset, 'NF'), pick(*PAIR[configs[0].scale])
     found, question = _measured(nf, nif, pick('celeba', 'NF')), {label: c for label, c in candidates(configs[0].scale).items() if finished(c)}
     base = np.array(_result(question[BASE])['test_bits']) if BASE in question else None
+    kept = json.loads((Path(out)/'open_question.json').read_text())['result'] if (Path(out)/'open_question.json').exists() else {}        # the candidates as recorded, where their runs are gone
     for key, label in dict(bits='4 bits', actnorm='one actnorm per level', biases='scalar biases', rate='rate 1e-4, batch 32').items():
-        if base is None or label not in question: continue
-        d = paired_difference(np.array(_result(question[label])['test_bits']), base)
-        found[key] = d, f'{label}: {d["mean"]:+.4f} ± {d["se"]:.4f} bits/dim at {question[label].images:,} images'
+        if base is not None and label in question: d, seen, where = paired_difference(np.array(_result(question[label])['test_bits']), base), question[label].images, question[label].dataset
+        elif kept.get('candidates', {}).get(label, {}).get('shift'): d, seen, where = kept['candidates'][label]['shift'], kept['candidates'][label]['images_seen'], kept['dataset']
+        else: continue
+        found[key] = d, f'{label}: {d["mean"]:+.4f} ± {d["se"]:.4f} bits/dim at {seen:,} images of {where}'
     rows = [(*DIFFERENCES[key], found[key][1] if key in found else ELSEWHERE.get(key, 'not measured')) for key in DIFFERENCES]
     sections = [dict(title='Paper, released code and kit', table=(('question', 'paper', 'released code', 'kit', 'measured'), rows), caption=f'Measured on {dataset}, seed 0, at {configs[0].scale} scale; ± one standard error.')]
     if nf:

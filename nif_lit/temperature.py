@@ -86,7 +86,7 @@ def sweep_figure(sweeps, floor):
         axes[-1].set(xscale='log', xlabel='t on the variance; in brackets the same t on the deviation')
         axes[-1].set_xticks(SWEEP, labels=[f'{t:g}\n({math.sqrt(t):.2g})' for t in SWEEP]); axes[-1].minorticks_off()
         for ax in axes[::2]: ax.set_ylim(bottom=0)
-        axes[0].legend(fontsize=8.5)
+        axes[0].legend(fontsize=8.5, handlelength=3.2)
         fig.draw_without_rendering(); fig.set_layout_engine('none')
     return fig
 
