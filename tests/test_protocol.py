@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from nif_lit import off_manifold, protocol, table1
 from nif_lit.data import DataError
-from nif_lit.experiments import experiment
+from nif_lit.experiments import experiment, trains
 from nif_lit.models import build_model
 from nif_lit.protocol import COARSE, best_s, check_features, choose, factor_of, reference_features, s_of, sample_scores, scored
 
@@ -56,7 +56,10 @@ def plant(monkeypatch, distance):
         factor = factor_of(s, sampler); d = distance(config, reference, factor, sampler); calls.append((reference, round(factor, 4), n, key is None))
         part = dict(frechet=dict(value=d, name='FD-pixels', n=n, n_reference=360), kid=dict(value=d / 100, se=1e-4, name='KID-pixels'), neighbours=dict(recall=0.5, coverage=0.5, precision=0.5))
         return dict(part, originals=part, n=n, n_reference=360, t=t, s=s, factor=factor, sampler=sampler, bits=3, weights='', compute='', seed=config.seed)
-    for module in (protocol, table1, off_manifold): monkeypatch.setattr(module, 'sample_scores', score)
+    for module in (protocol, table1, off_manifold):
+        monkeypatch.setattr(module, 'sample_scores', score)
+        monkeypatch.setattr(module, 'may_score', lambda config, runs=None: trains())                             # no run has been trained here
+    monkeypatch.setattr(table1, 'floor_of', lambda config, n: dict(n=n, frechet=0.1, kid=0.0, se=1e-4, originals=0.2, precision=1.0, recall=1.0, coverage=1.0))
     return calls
 
 
@@ -91,7 +94,7 @@ def test_rows_say_what_is_missing(monkeypatch, tmp_path):
     record, sections = table1.draw(configs, tmp_path, False)
     rows = record['digits']['rows']
     assert rows['NIF-8']['against']['trained']['best']['verdict'] == 'nearer' and rows['NIF-8']['against']['trained']['best']['ratio'] == pytest.approx(-0.5, abs=1e-3)
-    assert any(row[0] == 'NIF-16' and 'not run' in row for row in sections[0]['table'][1]) and (tmp_path/'table1_digits.png').exists()
+    assert any(row[0] == 'NIF-16' and 'not run' in row for row in sections[0]['table'][1]) and (tmp_path/'table1_digits.png').exists() and sections[0]['table'][1][-1][0] == 'training images' and record['digits']['floor']['frechet'] == 0.1
     assert 'nearer to the data than the NF in 1 of 1' in table1.on_the_manifold(record)[1] and 'for 0 of 1 NIFs' in table1.equals_nf(record)[0]
     record, sections = table1.draw(configs[1:], tmp_path, False)                                # no NF: distances, no verdict
     assert record['digits']['rows']['NIF-8']['against'] == dict(trained={}, released={}) and 'not run' in table1.on_the_manifold(record)[0]
