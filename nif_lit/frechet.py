@@ -6,8 +6,8 @@
 __all__ = ['BLOCKS', 'FEATURES_AFTER', 'DIMS', 'POOLS', 'STORAGES', 'TENSORS', 'NAMES', 'OFFICIAL', 'OFFICIAL_SHA256', 'PARTIAL',
            'as_rgb', 'resize_matrix', 'network_input', 'check_dims', 'average_pool', 'max_pool', 'max_pool_halving',
            'Conv', 'Block', 'Inception', 'read_pickle', 'read_checkpoint', 'fold_batch_norm', 'read_weights',
-           'find_weights', 'fill', 'multiplies_bfloat16', 'check_features_compute', 'InTorch', 'InceptionFeatures',
-           'gaussian_frechet', 'frechet_distance', 'kid', 'neighbour_scores', 'compare_features', 'score']
+           'find_weights', 'fill', 'check_features_compute', 'InTorch', 'InceptionFeatures', 'gaussian_frechet',
+           'frechet_distance', 'kid', 'neighbour_scores', 'compare_features', 'score']
 
 # %% ../nbs/23_frechet.ipynb #91972681
 import hashlib
@@ -27,6 +27,7 @@ from flax import nnx
 from jax import lax
 from .data import DataError, to_uint8, verified
 from .layer import documented
+from .models import cpu_flags
 
 # %% ../nbs/23_frechet.ipynb #665d254a
 def as_rgb(images, bits, path='plain', quality=75):
@@ -355,19 +356,13 @@ def fill(network, weights):
     return network
 
 # %% ../nbs/23_frechet.ipynb #2381d5e0
-def multiplies_bfloat16():
-    "Has this CPU instructions for products of bfloat16 numbers (AMX, or AVX-512's own)?"
-    try: flags = Path('/proc/cpuinfo').read_text()
-    except OSError: return False
-    return 'amx_bf16' in flags or 'avx512_bf16' in flags
-
-
 def check_features_compute(compute):
     "'float32' or 'bfloat16'; 'auto' becomes the faster one here. Raises `ValueError` for another name, or where bfloat16 is asked for without PyTorch."
     if compute not in ('auto', 'float32', 'bfloat16'): raise ValueError(f"compute must be 'auto', 'float32' or 'bfloat16', got {compute!r}")
     torch = find_spec('torch') is not None
     if compute == 'bfloat16' and not torch: raise ValueError("compute='bfloat16' needs PyTorch, which is not installed; use 'auto' or 'float32'")
-    return compute if compute != 'auto' else 'bfloat16' if torch and jax.default_backend() == 'cpu' and multiplies_bfloat16() else 'float32'
+    fast = torch and jax.default_backend() == 'cpu' and any(flag in cpu_flags() for flag in ('amx_bf16', 'avx512_bf16'))
+    return compute if compute != 'auto' else 'bfloat16' if fast else 'float32'
 
 
 class InTorch:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COMPUTES', 'flatten_chain', 'data_shape', 'is_real', 'check_key', 'check_scales', 'check_precision', 'Flow', 'bare',
-           'fastest_compute', 'with_compute', 'parse_name', 'build_model', 'NF', 'NIF', 'DeepNIF', 'draw',
+           'cpu_flags', 'fastest_compute', 'with_compute', 'parse_name', 'build_model', 'NF', 'NIF', 'DeepNIF', 'draw',
            'released_code_sample']
 
 # %% ../nbs/12_models.ipynb #679d9a22
@@ -197,11 +197,15 @@ def bare(model):
 COMPUTES = ('auto', 'float32', 'bfloat16')
 
 
+def cpu_flags():
+    "What the system says of this machine's processors, their instructions among it; '' where it says nothing."
+    try: return Path('/proc/cpuinfo').read_text()
+    except OSError: return ''
+
+
 def fastest_compute():
     "'bfloat16' on a CPU whose matrix units multiply in it (AMX), else 'float32': what 'auto' means. On a GPU it stays 'float32' until a run has shown more."
-    try: flags = Path('/proc/cpuinfo').read_text()
-    except OSError: flags = ''
-    return 'bfloat16' if jax.default_backend() == 'cpu' and 'amx_bf16' in flags else 'float32'
+    return 'bfloat16' if jax.default_backend() == 'cpu' and 'amx_bf16' in cpu_flags() else 'float32'
 
 
 def with_compute(model, compute='auto'):

@@ -254,17 +254,17 @@ PAIR = {'smoke': ('digits', 'NIF-16'), 'laptop': ('celeba', 'NIF-128'), 'paper':
 
 
 def needs(scale):
-    "NF and one NIF of one data set, and the NF of CelebA for its slope."
+    "NF and one NIF of one data set."
     dataset, nif = PAIR[scale]
-    return [experiment(dataset, 'NF', scale=scale), experiment(dataset, nif, scale=scale)] + ([] if scale == 'smoke' else [experiment('celeba', 'NF', scale=scale)])
+    return [experiment(dataset, model, scale=scale) for model in ('NF', nif)]
 
 
 def _score(r): return f'{r["frechet"]["name"]} {r["frechet"]["value"]:.3g}, KID {r["kid"]["value"]:.2g} ± {r["kid"]["se"]:.1g}'
 
 
-def _measured(nf, nif, celeba):
+def _measured(nf, nif):
     "dict key of DIFFERENCES -> (record, text), of what the finished runs allow."
-    found, n = {}, SIZES[(nf or nif or celeba).scale]['sweep']
+    found, n = {}, SIZES[(nf or nif).scale]['sweep']
     scores = lambda config, **how: (lambda r: dict({k: r[k] for k in ('frechet', 'kid', 'n', 'n_reference', 't', 's', 'sampler')}))(sample_scores(config, n=n, **how))
     if nif:
         trained, released, a, b = scores(nif), scores(nif, sampler='released'), scores(nif, s=0.36), scores(nif, s=0.6)
@@ -278,8 +278,7 @@ def _measured(nf, nif, celeba):
         found['t'] = dict(variance=a, deviation=b), f'NF, t = 2: {_score(a)} on the variance; {_score(b)} on the deviation'
         found['range'] = r, f'RMS change {r["rms"]:.1f} of 255; {r["name"]} of test images {r["undone"]:.3g} undone, {r["not_undone"]:.3g} not (n = {r["n"]}, to {r["n_reference"]} training images)'
         found['noise'] = dict(w, with_noise=with_noise), f'bits/dim {with_noise["mean"]:.3f} with noise; ' + '; '.join(f'{v["mean"]:.3f} {k.split(", ")[1]}' for k, v in w.items()) + ' without'
-    u = unequal(c) if (c := celeba or (nf if nf and nf.scale == 'smoke' else None)) else None
-    if u:
+    if nf and (u := unequal(nf)):
         found['length'] = u, f'{u["dataset"]} NF: ×{u["factor"]:.2f} images gain {u["gain"]:.4f} ± {u["se"]:.4f} bits/dim by the slope at {u["slope"]["from_images"]:,} to {u["slope"]["to_images"]:,} images (the released NF saw {u["images"]:,}, where curves are flatter); Table 2 prints a difference of {u["published"]:.3f} for CelebA' + ''.join(f'; {m}, released at the same length as the NF, is printed {d:+.3f} better' for m, d in u["equal"].items())
     return found
 
@@ -289,7 +288,7 @@ def draw_differences(configs, out, progress=True):
     dataset = PAIR[configs[0].scale][0]
     pick = lambda d, model: next((c for c in configs if c.dataset == d and c.model == model), None)
     nf, nif = pick(dataset, 'NF'), pick(*PAIR[configs[0].scale])
-    found, question = _measured(nf, nif, pick('celeba', 'NF')), {label: c for label, c in candidates(configs[0].scale).items() if finished(c)}
+    found, question = _measured(nf, nif), {label: c for label, c in candidates(configs[0].scale).items() if finished(c)}
     base = np.array(_result(question[BASE])['test_bits']) if BASE in question else None
     kept = json.loads((Path(out)/'open_question.json').read_text())['result'] if (Path(out)/'open_question.json').exists() else {}        # the candidates as recorded, where their runs are gone
     for key, label in dict(bits='4 bits', actnorm='one actnorm per level', biases='scalar biases', rate='rate 1e-4, batch 32').items():

@@ -3,7 +3,7 @@ import argparse
 import json
 from pathlib import Path
 
-from nif_lit.experiments import Experiment, finished, keep_numbers, restore_numbers, runs_folder
+from nif_lit.experiments import Experiment, keep_numbers, restore_numbers, runs_folder
 
 
 def keep(folder, runs, scale):
@@ -11,7 +11,7 @@ def keep(folder, runs, scale):
     paths = []
     for home in sorted(Path(runs).glob(f'{scale}-*/result.json')):
         config = Experiment(**json.loads(home.read_text())['config'])
-        if config.name == home.parent.name and finished(config, runs=runs): paths.append(keep_numbers(config, folder, runs=runs))
+        if config.name == home.parent.name: paths.append(keep_numbers(config, folder, runs=runs))
     return paths
 
 
