@@ -126,3 +126,12 @@ def test_files_of_other_kinds_are_refused(spoil, tmp_path):
     with pytest.raises(ValueError, match='is not a file of keep_numbers'): experiments.restore_numbers(path, runs=tmp_path/'elsewhere')
     assert not (tmp_path/'elsewhere').exists()
     path.write_text('[1, 2'); pytest.raises(ValueError, experiments.restore_numbers, path, runs=tmp_path/'elsewhere')
+
+
+def test_numbers_in_the_project_can_be_put_back(tmp_path):
+    files = sorted((Path(__file__).parents[1]/'results').glob('*/runs/*.json'))
+    assert files                                                                # a clone has them: git does not ignore this folder of runs
+    for path in files:
+        config = experiments.restore_numbers(path, runs=tmp_path)
+        result = run(config, runs=tmp_path, progress=False)
+        assert len(result['test_bits']) == result['test_bits_per_dim']['n'] and finished(config, runs=tmp_path) and not finished(config, runs=tmp_path, parameters=True)
