@@ -27,7 +27,7 @@ from flax import nnx
 from jax import lax
 from .data import DataError, to_uint8, verified
 from .layer import documented
-from .models import cpu_flags
+from .models import multiplies_bfloat16
 
 # %% ../nbs/23_frechet.ipynb #665d254a
 def as_rgb(images, bits, path='plain', quality=75):
@@ -361,8 +361,7 @@ def check_features_compute(compute):
     if compute not in ('auto', 'float32', 'bfloat16'): raise ValueError(f"compute must be 'auto', 'float32' or 'bfloat16', got {compute!r}")
     torch = find_spec('torch') is not None
     if compute == 'bfloat16' and not torch: raise ValueError("compute='bfloat16' needs PyTorch, which is not installed; use 'auto' or 'float32'")
-    fast = torch and jax.default_backend() == 'cpu' and any(flag in cpu_flags() for flag in ('amx_bf16', 'avx512_bf16'))
-    return compute if compute != 'auto' else 'bfloat16' if fast else 'float32'
+    return compute if compute != 'auto' else 'bfloat16' if torch and multiplies_bfloat16() else 'float32'
 
 
 class InTorch:

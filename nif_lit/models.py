@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['COMPUTES', 'flatten_chain', 'data_shape', 'is_real', 'check_key', 'check_scales', 'check_precision', 'Flow', 'bare',
-           'cpu_flags', 'fastest_compute', 'with_compute', 'parse_name', 'build_model', 'NF', 'NIF', 'DeepNIF', 'draw',
-           'released_code_sample']
+           'cpu_flags', 'multiplies_bfloat16', 'fastest_compute', 'with_compute', 'parse_name', 'build_model', 'NF',
+           'NIF', 'DeepNIF', 'draw', 'released_code_sample']
 
 # %% ../nbs/12_models.ipynb #679d9a22
 import difflib
@@ -203,9 +203,15 @@ def cpu_flags():
     except OSError: return ''
 
 
+def multiplies_bfloat16():
+    "Whether JAX runs on a CPU that has instructions for products of bfloat16 numbers: AMX, or AVX-512 with BF16."
+    flags = cpu_flags().split()
+    return jax.default_backend() == 'cpu' and any(flag in flags for flag in ('amx_bf16', 'avx512_bf16'))
+
+
 def fastest_compute():
-    "'bfloat16' on a CPU whose matrix units multiply in it (AMX), else 'float32': what 'auto' means. On a GPU it stays 'float32' until a run has shown more."
-    return 'bfloat16' if jax.default_backend() == 'cpu' and 'amx_bf16' in cpu_flags() else 'float32'
+    "'bfloat16' where `multiplies_bfloat16`, else 'float32': what 'auto' means. On a GPU it stays 'float32' until a run has shown more."
+    return 'bfloat16' if multiplies_bfloat16() else 'float32'
 
 
 def with_compute(model, compute='auto'):
