@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from scipy.stats import multivariate_normal
+from scipy.stats import multivariate_normal, norm
 from conftest import generic
 from nif_lit import Chain, Flow, GaussianInjection, GaussianNIF, Layer, NoisyInjective, StandardNormal
 from nif_lit.checks import check
@@ -166,3 +166,29 @@ def test_the_fast_derivative_in_float32():
         exact = jax.grad(plain, (0, 1))(*jax.tree.map(lambda v: jnp.asarray(v, jnp.float64), (params, x)))
     def gaps(f): return [float(jnp.linalg.norm(a - jnp.asarray(b, jnp.float32)) / jnp.linalg.norm(jnp.asarray(b, jnp.float32))) for a, b in zip(jax.tree.leaves(jax.grad(f, (0, 1))(params, x)), jax.tree.leaves(exact), strict=True)]
     for a, b in zip(gaps(ours), gaps(plain)): assert a <= 10 * b and a < 1e-5, (gaps(ours), gaps(plain))
+
+
+# ---- sums of many terms in float32: nothing is lost but the last rounding
+@pytest.mark.parametrize('N, M', [(12288, 8), (3072, 64)])
+@pytest.mark.parametrize('jitted', [False, True])
+def test_log_prob_in_float32_is_off_by_the_last_rounding(N, M, jitted):
+    rng = np.random.default_rng(N)
+    log_sigma, b, A, h = (np.float32(v) for v in (0.3 * rng.normal(size=N), rng.normal(size=N), rng.normal(size=(N, M)) / np.sqrt(N) * 3, 1.5 * rng.normal(size=(16, N))))
+    head = GaussianNIF(N, M); inj = head.injection
+    inj.A[...], inj.b[...], inj.log_sigma[...] = A, b, log_sigma
+    A, b, log_sigma, x = (np.asarray(v, float) for v in (A, b, log_sigma, h))
+    W, r = A / np.exp(log_sigma)[:, None], (x - b) / np.exp(log_sigma)
+    L = np.linalg.cholesky(np.eye(M) + W.T @ W); m = np.linalg.solve(L, W.T @ r.T)
+    exact = -((r ** 2).sum(1) - (m ** 2).sum(0)) / 2 - log_sigma.sum() - np.log(np.diag(L)).sum() - N / 2 * np.log(2 * np.pi)
+    place = np.spacing(np.float32(np.abs(exact).max()))
+    found = (jax.jit(lambda h: head.log_prob(h)) if jitted else head.log_prob)(h)
+    assert found.dtype == jnp.float32 and np.abs(np.asarray(found, float) - exact).max() < 0.6 * place
+    normal = (jax.jit(lambda h: StandardNormal(N).log_prob(h, t=1.5)) if jitted else lambda h: StandardNormal(N).log_prob(h, t=1.5))(h)
+    exact = norm.logpdf(x, scale=np.sqrt(1.5)).sum(1); assert np.abs(np.asarray(normal, float) - exact).max() < 0.75 * np.spacing(np.float32(np.abs(exact).max()))      # N/2 log t is rounded, too
+
+
+def test_points_beyond_float32_have_density_zero_not_nan():
+    for head in (GaussianNIF(6, 2), StandardNormal(6)):
+        values = head.log_prob(jnp.array([[1e25] * 6, [jnp.inf] + [0.0] * 5, [0.1] * 6]))
+        assert values[0] == -jnp.inf and jnp.isfinite(values[2]), (head, values)
+    assert StandardNormal(6).log_prob(jnp.array([[jnp.inf] + [0.0] * 5]))[0] == -jnp.inf
