@@ -141,11 +141,12 @@ def curves(scores):
 
 
 def samples_at(models, t, n=10):
-    "Rows of samples at t on the variance and, where it differs, on the deviation; a column of a model is one latent."
+    "Rows of samples at t on the variance and, where it differs, on the deviation; a NIF on its manifold (s = 0) and with all of its noise; a column of a model is one latent."
     rows = {}
     for reading, variance in (('variance', t), ('deviation', t * t)) if t != 1 else (('variance', t),):
         for m, flow in models.items():
-            rows[label_of(m) + f', variance × {variance:g}'] = draw_samples(flow, jax.random.key(37), n, t=variance, s=1.0 if m == 'NF' else 0.0, batch_size=n)
+            for s in (1.0,) if m == 'NF' else (0.0, 1.0):
+                rows[label_of(m) + ('' if m == 'NF' else f', s = {s:g}') + f', variance × {variance:g}'] = draw_samples(flow, jax.random.key(37), n, t=variance, s=s, batch_size=n)
     return rows
 
 
@@ -158,8 +159,8 @@ def samples_section(models, t, dataset, out):
     "Fig. 12, 13 or 14: writes the picture for one t under out, from a dict model -> Experiment; returns its section. [paper B.5]"
     flows, name = {m: load_run(c)[0] for m, c in models.items()}, f'deep_{dataset}_t{t:g}.png'
     save_png(grid_figure(samples_at(flows, t), next(iter(models.values())).bits), Path(out)/name)
-    return dict(title=f'Fig. {PICTURES[t]}: samples at t = {t:g}, {dataset}', png=name, alt=f'Rows of ten samples at t = {t:g}, one row for each of {", ".join(map(label_of, models))}' + ('' if t == 1 else f'; above with the variance times {t:g}, below times {t * t:g}') + '.',
-                caption='On the manifold (s = 0) for the NIFs; the NF has no manifold. ' + ('Both readings of t agree at 1.' if t == 1 else f'Upper rows: t multiplies the variance, as the text says; lower rows: the deviation, as the released code has it. ') + 'Within a model a column is one latent direction in all pictures.')
+    return dict(title=f'Fig. {PICTURES[t]}: samples at t = {t:g}, {dataset}', png=name, alt=f'Rows of ten samples at t = {t:g}, one row for each of {", ".join(map(label_of, models))}, the NIFs at s = 0 and s = 1' + ('' if t == 1 else f'; above with the variance times {t:g}, below times {t * t:g}') + '.',
+                caption='The NIFs on their manifold (s = 0) and with their noise (s = 1); the NF has no manifold. ' + ('Both readings of t agree at 1.' if t == 1 else f'Upper rows: t multiplies the variance, as the text says; lower rows: the deviation, as the released code has it. ') + 'Within a model a column is one latent direction in all pictures.')
 
 
 def draw_one(configs, out, progress, t):

@@ -27,7 +27,7 @@ import jax
 import numpy as np
 from .data import DATASETS, load, write_bytes
 from .likelihood import bits_per_dim_of, mean_and_se, round_trip_error
-from .models import build_model, parse_name
+from .models import build_model, cpu_flags, parse_name
 from .training import config_hash, first_does, fit, load_model, write_json
 
 # %% ../nbs/25_experiments.ipynb #69219e04
@@ -95,6 +95,12 @@ def experiment(dataset, model, *, scale='smoke', seed=0, **changes):
     return Experiment(dataset=dataset, model=f'{kind}-{M}' if M else kind, scale=scale, seed=seed, **fields)
 
 # %% ../nbs/25_experiments.ipynb #7da42173
+def _processor():
+    "The processor's name as the system tells it, or its architecture."
+    names = [line.split(':', 1)[1].strip() for line in cpu_flags().splitlines() if line.startswith('model name')]
+    return names[0] if names else platform.machine()
+
+
 @lru_cache
 def provenance():
     "Commit, versions, machine and device of this process, as a dict of texts."
@@ -105,7 +111,7 @@ def provenance():
     from nif_lit import __version__
     return dict(commit=(commit + (' + changes' if git('status', '--porcelain', '--untracked-files=no') else '')) if commit else 'not a git checkout', nif_lit=__version__,
                 **{name: version(name) for name in ('jax', 'jaxlib', 'flax', 'optax', 'numpy')}, python=platform.python_version(),
-                device=(f'{len(jax.devices())} × ' if len(jax.devices()) > 1 else '') + f'{jax.devices()[0].platform}: {jax.devices()[0].device_kind}, {os.cpu_count()} cores', system=platform.system())
+                device=(f'{len(jax.devices())} × ' if len(jax.devices()) > 1 else '') + f'{jax.devices()[0].platform}: {jax.devices()[0].device_kind}, {os.cpu_count()} cores', processor=_processor(), system=platform.system())
 
 # %% ../nbs/25_experiments.ipynb #626b3612
 def runs_folder():

@@ -259,6 +259,9 @@ def needs(scale):
     return [experiment(dataset, model, scale=scale) for model in ('NF', nif)]
 
 
+def _pm3(v): return f'{v["mean"]:.3f} ± {v["se"]:.3f}'
+
+
 def _score(r): return f'{r["frechet"]["name"]} {r["frechet"]["value"]:.3g}, KID {r["kid"]["value"]:.2g} ± {r["kid"]["se"]:.1g}'
 
 
@@ -270,14 +273,14 @@ def _measured(nf, nif):
         trained, released, a, b = scores(nif), scores(nif, sampler='released'), scores(nif, s=0.36), scores(nif, s=0.6)
         gap, e = difference(released, trained), embedding_gap(nif, 500)
         found['sampler'] = dict(trained=trained, released=released, gap=gap, sigma=e['sigma']), f's = 1, n = {n}: {_score(trained)} (Σ); {_score(released)} (I); difference {gap["z"]:+.1f} SE. Learned deviations: median {e["sigma"][1]:.2f}, 5–95 % {e["sigma"][0]:.2f}–{e["sigma"][2]:.2f}'
-        found['s'] = dict(variance=b, deviation=a), f's = 0.6: {_score(b)} on the variance; {_score(a)} on the deviation'
+        found['s'] = dict(variance=b, deviation=a), f's = 0.6, n = {n}: {_score(b)} on the variance; {_score(a)} on the deviation'
         found['embedding'] = e, f'relative RMS difference {e["relative"]:.3f}, n = {e["n"]}'
     if nf:
         a, b, r, w = scores(nf, t=2.0), scores(nf, t=4.0), range_effect(nf, n), {k: mean_and_se(v) for k, v in noiseless(nf, 2_000).items()}
         with_noise = mean_and_se(_result(nf)['test_bits'][:2_000])
-        found['t'] = dict(variance=a, deviation=b), f'NF, t = 2: {_score(a)} on the variance; {_score(b)} on the deviation'
+        found['t'] = dict(variance=a, deviation=b), f'NF, t = 2, n = {n}: {_score(a)} on the variance; {_score(b)} on the deviation'
         found['range'] = r, f'RMS change {r["rms"]:.1f} of 255; {r["name"]} of test images {r["undone"]:.3g} undone, {r["not_undone"]:.3g} not (n = {r["n"]}, to {r["n_reference"]} training images)'
-        found['noise'] = dict(w, with_noise=with_noise), f'bits/dim {with_noise["mean"]:.3f} with noise; ' + '; '.join(f'{v["mean"]:.3f} {k.split(", ")[1]}' for k, v in w.items()) + ' without'
+        found['noise'] = dict(w, with_noise=with_noise), f'bits/dim {_pm3(with_noise)} with noise; ' + '; '.join(f'{_pm3(v)} {k.split(", ")[1]}' for k, v in w.items()) + f' without; n = {with_noise["n"]:,}'
     if nf and (u := unequal(nf)):
         found['length'] = u, f'{u["dataset"]} NF: ×{u["factor"]:.2f} images gain {u["gain"]:.4f} ± {u["se"]:.4f} bits/dim by the slope at {u["slope"]["from_images"]:,} to {u["slope"]["to_images"]:,} images (the released NF saw {u["images"]:,}, where curves are flatter); Table 2 prints a difference of {u["published"]:.3f} for CelebA' + ''.join(f'; {m}, released at the same length as the NF, is printed {d:+.3f} better' for m, d in u["equal"].items())
     return found
@@ -297,7 +300,7 @@ def draw_differences(configs, out, progress=True):
         else: continue
         found[key] = d, f'{label}: {d["mean"]:+.4f} ± {d["se"]:.4f} bits/dim at {seen:,} images of {where}'
     rows = [(*DIFFERENCES[key], found[key][1] if key in found else ELSEWHERE.get(key, 'not measured')) for key in DIFFERENCES]
-    sections = [dict(title='Paper, released code and kit', table=(('question', 'paper', 'released code', 'kit', 'measured'), rows), caption=f'Measured on {dataset}, seed 0, at {configs[0].scale} scale; ± one standard error.')]
+    sections = [dict(title='Paper, released code and kit', table=(('question', 'paper', 'released code', 'kit', 'measured'), rows), caption=f'Measured on {dataset}, seed 0, at {configs[0].scale} scale, where a row does not say otherwise; ± one standard error. A density at one point of the bins can be ruled by a few images: its error says so.')]
     if nf:
         x = draw_samples(load_run(nf)[0], jax.random.key(42), 10, batch_size=10)
         save_png(grid_figure({'undone': displayed(x, nf.bits), 'not undone': displayed(x, nf.bits, published()['released_code']['lambda'])}, 8), out/'range.png')

@@ -78,7 +78,7 @@ def errors_of(config, largest, n=None):
     return cached(config, 'reconstruction', dict(n=n, largest=largest, error='rms per image, levels', pca='train pixels, rounded'), compute)
 
 # %% ../nbs/35_reconstructions.ipynb #08261eff
-SHOWN, SHOW_ORIGINALS = 8, ('digits',)
+SHOWN, SHOW_ORIGINALS = 8, ('digits', 'fashion_mnist', 'cifar10')
 HEADER = ('data set', 'M', 'M / N', 'NIF, mode (± SE)', 'NIF, posterior mean', 'PCA, same M', 'PCA − NIF, paired (± SE)', 'test images', 'seed')
 
 

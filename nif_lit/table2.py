@@ -46,7 +46,7 @@ def _row(model, found, nf, printed):
     return dict(mean=float(np.mean(means)), sd=float(np.std(means, ddof=1)) if len(means) > 1 else None, se_images=found[0]['test_bits_per_dim']['se'], values=means,
                 seeds=[r['config']['seed'] for r in found], n=found[0]['test_bits_per_dim']['n'], paired=pair, harm=pair and harm(pair), published=printed,
                 images_seen=[r['images_seen'] for r in found], images_per_second=float(np.mean([r['images_per_second'] for r in found])), seconds=sum(r['seconds'] for r in found),
-                round_trip_error_levels=max(r['round_trip_error_levels'] for r in found), commit=found[0]['provenance']['commit'], device=found[0]['provenance']['device'])
+                round_trip_error_levels=max(r['round_trip_error_levels'] for r in found), compute=sorted({r.get('compute', 'not told') for r in found}), processors=sorted({r['provenance'].get('processor', 'not told') for r in found}), commit=found[0]['provenance']['commit'], device=found[0]['provenance']['device'])
 
 
 def _curves(configs, points=60):
@@ -60,7 +60,7 @@ def _curves(configs, points=60):
     return curves
 
 
-HEADER = ('model', 'published', 'test bits/dim', 'seeds', 'NF − model ± se', 'likelihood', 'images seen', 'images/s')
+HEADER = ('model', 'published', 'test bits/dim', 'seeds', 'NF − model ± se', 'likelihood', 'images seen', 'products in')
 
 
 def cells_of(record, models, printed={}):
@@ -69,7 +69,7 @@ def cells_of(record, models, printed={}):
         if r is None: return model, f'{printed[model]:.3f}' if model in printed else '', 'not run', '', '', '', '', ''
         pair = r['paired']
         return (model, '' if r['published'] is None else f"{r['published']:.3f}", f"{r['mean']:.4f}" + (f" ± {r['sd']:.4f}" if r['sd'] is not None else f" (se {r['se_images']:.4f})"), len(r['seeds']),
-                '' if pair is None else f"{pair['mean']:+.4f} ± {pair['se']:.4f}", r['harm'] or '', f"{r['images_seen'][0]:,}", f"{r['images_per_second']:.0f}")
+                '' if pair is None else f"{pair['mean']:+.4f} ± {pair['se']:.4f}", '' if pair is None else r['harm'] + ', one seed' * (pair['seeds'] == 1), f"{r['images_seen'][0]:,}", ', '.join(r['compute']))
     return [cells(m, record.get(m)) for m in models]
 
 
@@ -82,9 +82,8 @@ def draw(configs, out, progress=True):
         seen = {n for r in record[name].values() for n in r['images_seen']}
         if len(seen) > 1: raise ValueError(f'{name}: the models saw unequal numbers of images: {sorted(seen)}')
         models = list(by_model(plan(cs[0].scale, name)))
-        several = max(len(r['seeds']) for r in record[name].values()) > 1
-        note = (f"n = {next(iter(record[name].values()))['n']:,} test images at {cs[0].bits} bits; lower is better; {'mean ± sd over seeds' if several else 'one seed, standard error over images'}. NF − model is paired image by image, its error the larger of "
-                f"that over images and that over seeds{'' if several else ', which one seed cannot show'}; positive: the NIF needs fewer bits. All models saw the same images in the same order.")
+        note = (f"n = {next(iter(record[name].values()))['n']:,} test images at {cs[0].bits} bits; lower is better; mean ± sd over seeds, or the standard error over images (se) where there is one. NF − model is paired image by image over the seeds that both have, its error the larger of "
+                "that over images and that over seeds, which one seed cannot show: there the word is about two networks, not two methods. Positive: the NIF needs fewer bits. All models saw the same images in the same order. Products in: how the coupling nets multiplied while training; scores are in float32.")
         save_png(dots_figure([dict(label=m, mean=r['mean'], sd=r['sd'], values=r['values']) for m, r in record[name].items()], 'test bits/dim', digits=4), out/f'table2_{name}.png')
         save_png(curve_figure(_curves(cs), 'training images seen', 'training bits/dim, running mean'), out/f'table2_{name}_training.png')
         sections += [dict(title=f'Bits per dimension, {name} (Table 2)', caption=note, table=(HEADER, cells_of(record[name], models, printed.get(name, {}))), png=f'table2_{name}.png', alt=f'{name}: a dot per seed and a bar of mean ± sd for every model, on a common axis of test bits per dimension.'),
@@ -101,6 +100,6 @@ def sentence(record):
     said = []
     for name, rows in record.items():
         judged = {m: r for m, r in rows.items() if r['harm']}
-        words = ', '.join(f"{m} {r['harm']} ({r['paired']['mean']:+.4f} ± {r['paired']['se']:.4f}, {r['paired']['seeds']} seed{'s' * (r['paired']['seeds'] > 1)})" for m, r in judged.items())
+        words = ', '.join(f"{m} {'' if r['paired']['seeds'] > 1 else 'in this one pair of networks '}{r['harm']} ({r['paired']['mean']:+.4f} ± {r['paired']['se']:.4f}, {r['paired']['seeds']} seed{'s' * (r['paired']['seeds'] > 1)})" for m, r in judged.items())
         said.append(f'**{name}**: ' + (words or 'not run') + '.')
     return 'NF − model in bits/dim: ' + ' '.join(said)

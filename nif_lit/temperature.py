@@ -108,7 +108,7 @@ def judge(nf, row, equal=None):
                 verdict='stays better' if all(sure[0]) else 'stays worse' if all(sure[1]) else 'undecided')
 
 # %% ../nbs/33_temperature.ipynb #e818bcad
-HEADER = ('row', 't (√t)', 'latent variance, ×', 'Fréchet distance', 'KID (± SE)', 'precision', 'recall', 'coverage', 'n', 'seed')
+HEADER = ('row', 't (√t)', 'latent variance, ×', 'distance', 'KID (± SE)', 'precision', 'recall', 'coverage', 'n', 'seed')
 
 
 def _table_row(label, p, factor, seed):

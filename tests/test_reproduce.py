@@ -57,6 +57,10 @@ def test_what_has_not_run_is_said_and_what_was_cut_off_goes_on(tmp_path, monkeyp
     assert [row[2] for row in cells_of(record['digits'], ['NF', 'NIF-8', 'NIF-16'])][1:] == ['not run', 'not run']
     written = json.loads((tmp_path/'table2.json').read_text())
     assert len(written['not_run']) == 11 and written['runs'] == [nf.name]
+    said = []                                                                   # two figures, of which one has a run: the other is said to be not run, and the gallery is made
+    page = reproduce(['table2', 'fig8'], out=tmp_path/'two', progress=False, echo=said.append)
+    assert any('Fig. 8: not made, none of its runs' in line for line in said) and 'Not run: none of its runs' in page.read_text() and (tmp_path/'two'/'table2.json').exists()
+    with pytest.raises(RuntimeError, match='none of its'): reproduce(['fig8'], out=tmp_path/'one', progress=False, echo=said.append)
     monkeypatch.delenv('NIF_LIT_TRAIN')
     said = []
     page = reproduce(['table2'], seeds=1, out=tmp_path, progress=False, echo=said.append)
@@ -73,7 +77,7 @@ def test_unequal_training_is_refused(tmp_path, monkeypatch):
         (tmp_path/config.name).mkdir()
         bits = [1.0, 2.0, 3.0]
         (tmp_path/config.name/'result.json').write_text(json.dumps(dict(config=dict(seed=0), test_bits_per_dim=dict(mean=2.0, se=0.5, n=3), test_bits=bits, images_seen=seen, images_per_second=1.0, seconds=1.0,
-                                                                        round_trip_error_levels=0.0, provenance=dict(commit='', device=''))))
+                                                                        round_trip_error_levels=0.0, compute='float32', provenance=dict(commit='', device=''))))
     with pytest.raises(ValueError, match='unequal numbers of images'): TABLE2.draw(configs, tmp_path/'out')
 
 

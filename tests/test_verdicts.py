@@ -41,14 +41,14 @@ def test_every_cell_and_question_has_one_rule():
 def planted(better):
     "Records of the pages in which the NIF wins everywhere, or loses everywhere."
     ratio = dict(zip(('0', 'best', '1'), (-0.25, -0.5, 0.0) if better else (2.0, 1.0, 0.0)))
-    score = lambda r, factor=0.0: dict(frechet=20 * (1 + r), kid=0.1 * (1 + r), se=0.001, factors=[factor])
+    score = lambda r, factor=0.0: dict(frechet=20 * (1 + r), kid=0.1 * (1 + r), se=0.001, factors=[factor], recall=0.25)
     versus = lambda r, a, b: dict(ratio=r, frechet=a, nf=b, kid=0.1 * r, se=0.002, sd_seeds=None, seeds=1)
-    cell = dict(scores={s: {w: score(r, 0.6 if better and w == 'best' else 0.0) for w, r in ratio.items()} for s in ('trained', 'released')},
+    cell = dict(seeds=[0], scores={s: {w: score(r, 0.6 if better and w == 'best' else 0.0) for w, r in ratio.items()} for s in ('trained', 'released')},
                 against={s: {w: versus(r, 20 * (1 + r), 20) for w, r in ratio.items()} for s in ('trained', 'released')},
                 gain={s: versus((1 + ratio['best']) / (1 + ratio['0']) - 1, 0, 0) for s in ('trained', 'released')})
-    table1 = dict(n=2000, name='FID-768', rows={m: dict(scores={'trained': {'1': score(0)}}, against={}) if m == 'NF' else cell for m in PAPER_MODELS})
+    table1 = dict(n=2000, name='FID-768', rows={m: dict(seeds=[0], scores={'trained': {'1': score(0)}}, against={}) if m == 'NF' else cell for m in PAPER_MODELS})
     row = lambda d, m: dict(mean=published()['table2'][d][m] + (0.01 if better else 0.3), sd=None, se_images=0.001, seeds=[0], images_seen=[1000], paired=None if m == 'NF' else dict(mean=0.01 if better else -0.05, se=0.001, sd_seeds=None, seeds=1))
-    sweep = lambda grow: [dict(t=t, frechet=10 + grow * (t - 1)) for t in (1.0, 2.0, 8.0)]
+    sweep = lambda grow: [dict(t=t, n=2000, frechet=10 + grow * (t - 1)) for t in (1.0, 2.0, 8.0)]
     gain = dict(difference=0.1 if better else -0.1, se=0.005)
     probe = dict(minus={name: dict(mean=gain['difference'], se=gain['se']) for name in ('NF', 'NF, PCA-64')})
     return dict(fig2={'cifar10': {'rows': {'NIF-64, mode': {'k-NN': probe, 'linear': probe}}}}, table2={d: {m: row(d, m) for m in PAPER_MODELS} for d in SETS}, table1={d: table1 for d in SETS},
@@ -71,7 +71,19 @@ def test_a_verdict_follows_its_record(tmp_path, better):
     assert found['question.reverts.cifar10.trained']['verdict'] == 'reproduced' and found['question.separates.fashion_mnist']['verdict'] == 'not run'
     assert found['question.poor_at_zero.cifar10']['verdict'] == ('not reproduced' if better else 'reproduced')
     assert found['question.manifold']['verdict'] == ('reproduced' if better else 'not reproduced')
+    assert 'NIF-64 0.25' in found['question.manifold']['note'] and '2,000, 1 seed each' in found['question.best_s.celeba.trained']['note'] and 'nearest at t = 1' in found['question.temperature.celeba']['note']
     assert all(len(r) == 7 for r in table(found.values()))
+
+
+@pytest.mark.parametrize('models, word', [(('NIF-64',), 'not run'), (('NIF-64', 'NIF-128'), 'reproduced')])
+def test_few_cells_do_not_speak_for_all(tmp_path, models, word):
+    result = planted(True)['table1']
+    result = {d: found | dict(rows={m: r for m, r in found['rows'].items() if m in ('NF', *models)}) for d, found in result.items()}
+    (tmp_path/'laptop').mkdir()
+    (tmp_path/'laptop'/'table1.json').write_text(json.dumps(dict(result=result)))
+    found = {r['id']: r for r in verdicts(tmp_path)}
+    for i in ('question.better.trained', 'question.manifold'): assert found[i]['verdict'] == word and f"{2 * len(models)} reproduced" in found[i]['ours'], found[i]
+    assert ('half of its 8 rows' in found['question.better.released']['note']) == (word == 'not run')
 
 
 def test_rules_hold_at_their_edges():
