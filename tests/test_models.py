@@ -7,6 +7,7 @@ from conftest import generic
 from flax import nnx
 from scipy.stats import norm
 import nif_lit
+from nif_lit import models
 from nif_lit import (DeepNIF, Flow, GaussianInjection, GaussianNIF, Layer, NF, NIF, StandardNormal, Chain, Flatten, Logit, UniformDequantization, bits_per_dim_of, build_model,
                      glow_body, log_likelihood_of, paired_difference, released_code_sample, vector_body)
 from nif_lit.checks import check
@@ -243,3 +244,11 @@ def test_paired_difference():
 def test_the_package_names_its_doors():
     assert all(getattr(nif_lit, name) is not None for name in nif_lit.__all__)
     with pytest.raises(AttributeError, match='GaussianNIF'): nif_lit.GaussianNFI
+
+
+@pytest.mark.parametrize('flags, word', [('flags : sse2 avx512f avx512_bf16', 'bfloat16'), ('flags : sse2 amx_bf16 amx_tile', 'bfloat16'), ('flags : sse2 avx2 avx512f', 'float32'), ('flags : not_avx512_bf16x', 'float32'), ('', 'float32')])
+def test_auto_follows_the_processor(monkeypatch, flags, word):
+    monkeypatch.setattr(models, 'cpu_flags', lambda: flags)
+    assert models.fastest_compute() == word
+    monkeypatch.setattr(models.jax, 'default_backend', lambda: 'gpu')
+    assert models.fastest_compute() == 'float32'
