@@ -4,9 +4,11 @@
 
 # %% auto #0
 __all__ = ['RAY', 'RAY_KEY', 'HEADER', 'OFF_MANIFOLD', 'FIG5', 'FIG6', 'FIG10', 'FIGURES', 'ray', 'have', 'curve', 'gain',
-           'sweep_figure', 'cells_of', 'draw_rays', 'draw_sweeps', 'draw', 'needs', 'best_is_positive']
+           'sweep_figure', 'cells_of', 'distortion', 'distortion_section', 'draw_rays', 'draw_sweeps', 'draw', 'needs',
+           'best_is_positive']
 
 # %% ../nbs/34_off_the_manifold.ipynb #27d42298
+import math
 from functools import partial
 import jax
 import numpy as np
@@ -14,6 +16,7 @@ from .experiments import Figure, by_dataset, by_model, finished, load_run, may_s
 from .models import draw as draw_samples
 from .pictures import COLOURS, grid_figure, label_colours, save_png, style
 from .protocol import MEANINGS, SAMPLERS, SIZES, best_s, grid_at_hand, sample_scores, scored, sweep, unit_noise
+from .samples import looks_at_hand, measure
 from .table1 import LABELS, against
 
 # %% ../nbs/34_off_the_manifold.ipynb #0ac4ec93
@@ -112,6 +115,35 @@ def _rays(configs):
     return rows
 
 
+def distortion(configs):
+    """How far noise takes the samples of each NIF of one data set, seed 0, towards the NF's roughness: dict(nf, models) with models: dict model -> sampler -> dict(zero, one, way, se), or None without an NF.
+
+    zero, one: roughness in levels at s = 0 and 1 (n, mean, se); way: their difference over that of the NF and s = 0; None where the NF is not rougher or smoother than s = 0 by two standard errors. [paper B.1]
+    """
+    nf = next((c for c in configs if c.model == 'NF' and c.seed == 0 and looks_at_hand(c, 1.0, 'trained')), None)
+    if nf is None: return None
+    look, found = lambda c, s, k: measure(c, s, k)['roughness'], {}
+    target = look(nf, 1.0, 'trained')
+    for c in (c for c in configs if c.model != 'NF' and c.seed == 0):
+        for k in (k for k in SAMPLERS if looks_at_hand(c, 0.0, 'trained') and looks_at_hand(c, 1.0, k)):
+            zero, one = look(c, 0.0, 'trained'), look(c, 1.0, k)
+            whole, part = target['mean'] - zero['mean'], one['mean'] - zero['mean']
+            sure = abs(whole) > 2 * math.hypot(target['se'], zero['se'])
+            way = part / whole if sure else None
+            se = math.sqrt(one['se'] ** 2 + (1 - way) ** 2 * zero['se'] ** 2 + way ** 2 * target['se'] ** 2) / abs(whole) if sure else None
+            found.setdefault(c.model, {})[k] = dict(zero=zero, one=one, way=way, se=se)
+    return dict(nf=target, models=found)
+
+
+def distortion_section(found, name, bits):
+    "The table of `distortion` as a section, or an empty list."
+    if not found or not found['models']: return []
+    level = lambda r: f"{r['mean']:.3f} ± {r['se']:.3f}"
+    rows = [(m, LABELS[k], level(d['zero']), level(d['one']), level(found['nf']), 'the NF is as rough as s = 0' if d['way'] is None else f"{d['way']:.0%} ± {d['se']:.0%}") for m, by in found['models'].items() for k, d in by.items()]
+    return [dict(title=f"Does the distortion resemble the NF's? ({name})", table=(('model', 'sampler', 'roughness at s = 0', 'at s = 1', "the NF's", 'share of the way'), rows),
+                 caption=f"Mean difference of neighbouring pixels in levels of {bits} bits, of {found['nf']['n']} samples, ± one standard error, seed 0. 100 %: at s = 1 the samples are as rough as the NF's; 0 %: the noise does not show.")]
+
+
 def draw_rays(configs, out, progress=True):
     "One sample of each NIF moved along s, seed 0, of the runs whose parameters are here. [Fig. 5]"
     record, sections = {}, []
@@ -151,7 +183,9 @@ def draw_sweeps(configs, out, progress=True, *, stem='off_manifold', wanted=None
 def draw(configs, out, progress=True):
     "Fig. 5, 6 and 10 of every data set: record and sections. [Fig. 5, 6, 10]"
     (record, sections), (rays, pictures) = draw_sweeps(configs, out, progress), draw_rays(configs, out)
-    for name in record: record[name]['ray'] = rays[name]['ray']
+    for name, cs in by_dataset(configs).items():
+        record[name] |= dict(ray=rays[name]['ray'], distortion=distortion(cs))
+        pictures += distortion_section(record[name]['distortion'], name, cs[0].bits)
     return record, pictures + sections
 
 

@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['KEY', 'N_MEASURED', 'HEADER', 'STAND_IN', 'draw_fig3', 'draw_fig7', 'draw_fig9', 'FIGURES', 'roughness', 'spread',
-           'model_of', 'row_label', 'measure', 'first_samples', 'data_looks', 'sample_rows', 'stand_for']
+           'model_of', 'row_label', 'looks_at_hand', 'measure', 'first_samples', 'data_looks', 'sample_rows',
+           'stand_for']
 
 # %% ../nbs/32_samples.ipynb #29185ee0
 import math
 from functools import lru_cache, partial
 import jax
 import numpy as np
-from .experiments import Figure, MODELS, PAPER_MODELS, cached, dataset_of, experiment, load_run, runs_folder
+from .experiments import Figure, MODELS, PAPER_MODELS, cached, dataset_of, experiment, finished, is_cached, load_run, runs_folder
 from .likelihood import mean_and_se
 from .models import released_code_sample
 from .pictures import grid_figure, save_png
@@ -51,12 +52,20 @@ def row_label(model, s, sampler):
     return model if model == 'NF' else f'{model}, s = {s:g}' + (', Σ = I' if sampler == 'released' else '')
 
 
+def _looks(s, sampler, n): return dict(n=n, s=s, sampler=sampler, key=KEY, t=1.0)
+
+
+def looks_at_hand(config, s, sampler, n=N_MEASURED):
+    "Can `measure` be had: kept beside the run, or from its parameters?"
+    return finished(config, parameters=True) or is_cached(config, 'looks', _looks(s, sampler, n))
+
+
 def measure(config, s, sampler, n=N_MEASURED):
-    "Roughness and spread of n samples of a run, kept beside it."
+    "Roughness and spread of n samples of a run, kept beside it: dict(roughness=dict(mean, se, n), spread=dict(value, se)), in levels."
     def compute():
         x = first_samples(model_of(config), n, s, sampler)
         return dict(roughness=mean_and_se(roughness(x)), spread=spread(x))
-    return cached(config, 'looks', dict(n=n, s=s, sampler=sampler, key=KEY, t=1.0), compute)
+    return cached(config, 'looks', _looks(s, sampler, n), compute)
 
 
 def first_samples(model, n, s=1.0, sampler='trained', batch_size=100):

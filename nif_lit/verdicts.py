@@ -202,7 +202,24 @@ def _reconstruction(row, records):
     return dict(value=steps[-1]['mean'] / steps[0]['mean'] - 1, significant=falls, text=' → '.join(f"{e['mean']:.3f}" for e in steps) + ' levels', note=f"M = {', '.join(sorted(errors, key=int))}")
 
 
-STATISTICS = dict(table2_number=_table2_number, table2_claim=_table2_claim, table1_number=_table1_number, table1_better=lambda row, r: _cell(row, r, 'trained', 'best'),
+def _distorts(row, records):
+    "How far from s = 0 to the NF, in roughness, the samples of NIF-128 have come at s = 1, less the whole way."
+    found = dig(records, 'off_manifold', row[2], 'distortion')
+    moved = dig(found, 'models', 'NIF-128', row[3])
+    if not moved: return None
+    text = f"roughness {moved['zero']['mean']:.3f} → {moved['one']['mean']:.3f}, NF {found['nf']['mean']:.3f} levels"
+    if moved['way'] is None: return dict(value=None, text=text, note="at s = 0 the samples are as rough as the NF's, so there is no way to go")
+    return dict(value=moved['way'] - 1, text=text, note=f"{moved['way']:.0%} ± {moved['se']:.0%} of the way, n = {found['nf']['n']}, 1 seed")
+
+
+def _small_M(row, records):
+    "The distance of the smallest M over that of the largest, both on the manifold, less 1."
+    small, large = ((m, s) for m in ('NIF-64', 'NIF-512') for s in [dig(records, 'table1', row[2], 'rows', m, 'scores', 'trained', '0')])
+    if not small[1] or not large[1]: return None
+    return dict(value=small[1]['frechet'] / large[1]['frechet'] - 1, text=f"{records['table1'][row[2]]['name']} " + ', '.join(f"{m} {s['frechet']:.3f}" for m, s in (small, large)), note=_counted(records, row[2]).removeprefix('; '))
+
+
+STATISTICS = dict(distorts=_distorts, small_M=_small_M, table2_number=_table2_number, table2_claim=_table2_claim, table1_number=_table1_number, table1_better=lambda row, r: _cell(row, r, 'trained', 'best'),
                   table1_better_released=lambda row, r: _cell(row, r, 'released', 'best'), table1_match=lambda row, r: _cell(row, r, row[3], 'best'), best_s=_best_s, reverts=_reverts,
                   off_manifold_poor=_poor, separates=_separates, temperature=_temperature, deep=_deep, reconstruction=_reconstruction)
 
@@ -212,7 +229,7 @@ def printed_for(name, row):
     tables = published()
     if name in ('table2_number', 'table1_number'): return (v := tables[row[0]][row[1]][row[2]]), f'{v:.3f}' if row[0] == 'table2' else f'{v:.2f}'
     if row[0] == 'question': return None, {'best_s': 'some s > 0', 'reverts': 'the NF\'s at s = 1', 'poor_at_zero': 'poor', 'separates': 'cleanly', 'temperature': 'NF below t = 1 only', 'deep': 'more variation',
-                                            'likelihood': 'similar or better', 'better': 'match or outperform', 'manifold': 'clearer', 'reconstruction': 'shown'}.get(row[1], '')
+                                            'likelihood': 'similar or better', 'better': 'match or outperform', 'manifold': 'clearer', 'reconstruction': 'shown', 'distorts': "resembles the NF's", 'small_M': 'high quality'}.get(row[1], '')
     nf, nif = tables[row[0]][row[1]]['NF'], tables[row[0]][row[1]][row[2]]
     return (nf - nif, f'{nf - nif:+.3f}') if row[0] == 'table2' else (nif / nf - 1, f'{nif / nf - 1:+.1%}')
 
@@ -272,9 +289,9 @@ def verdicts(results):
 
 NAMES = dict(fashion_mnist='Fashion-MNIST', cifar10='CIFAR-10', celeba='CelebA')
 QUESTIONS = dict(likelihood='Is likelihood unharmed?', better='Do samples at the chosen s score better than the NF?', manifold='Do samples on the manifold (s = 0)?', best_s='Is the best s above 0?', reverts='Is the NIF at s = 1 the NF?',
-                 poor_at_zero='Is the manifold poor?', separates='Do latents separate classes better?', temperature='Do high temperatures stay in the data?', deep='Is the deep NIF more varied?', reconstruction='Do reconstructions improve with M?')
+                 poor_at_zero='Is the manifold poor?', separates='Do latents separate classes better?', temperature='Do high temperatures stay in the data?', deep='Is the deep NIF more varied?', reconstruction='Do reconstructions improve with M?', distorts="Is the distortion at s = 1 the NF's?", small_M='Does a small M do as well as a large one?')
 WORDS = NAMES | dict(trained='learned Σ', released='released sampler', t1='t = 1', t2='t = 2', t4='t = 4')
-PLACE = dict(likelihood='Table 2', better='Table 1', manifold='Fig. 3', best_s='Fig. 6, B.1', reverts='Fig. 10, B.4', poor_at_zero='Fig. 10, B.4', separates='Fig. 2', temperature='Fig. 1', deep='Fig. 12–14, B.5', reconstruction='Fig. 8')
+PLACE = dict(likelihood='Table 2', better='Table 1', manifold='Fig. 3', best_s='Fig. 6, B.1', reverts='Fig. 10, B.4', poor_at_zero='Fig. 10, B.4', separates='Fig. 2', temperature='Fig. 1', deep='Fig. 12–14, B.5', reconstruction='Fig. 8', distorts='Fig. 5 and 9, B.1, B.4', small_M='Fig. 7')
 
 
 def sources(row):

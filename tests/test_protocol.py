@@ -6,6 +6,7 @@ import pytest
 from nif_lit import off_manifold, protocol, table1
 from nif_lit.data import DataError
 from nif_lit.experiments import experiment, trains
+from nif_lit.frechet import as_rgb
 from nif_lit.models import build_model
 from nif_lit.protocol import COARSE, best_s, check_features, choose, factor_of, reference_features, s_of, sample_scores, scored
 
@@ -86,6 +87,32 @@ def test_wrong_arguments_and_missing_weights(small, monkeypatch, tmp_path, capsy
     assert check_features(768, 'smoke') == 'pixels' and 'no weights for 768' in capsys.readouterr().out
     protocol._inception.cache_clear()
     with pytest.raises(DataError, match='no weights for 768'): reference_features(experiment('digits', 'NIF-8', scale='laptop'), runs=tmp_path)
+
+
+def test_the_released_image_path_is_another_score_and_leaves_the_plain_one_where_it_was(small, monkeypatch, tmp_path):
+    class Features:
+        dims, source, compute = 64, 'planted', 'float64'
+        def __call__(self, images, *, bits, path='plain', progress=False): return as_rgb(images, bits, path).reshape(len(images), -1)[:, ::6].astype(float)
+    monkeypatch.setattr(protocol, '_inception', lambda dims: Features())
+    monkeypatch.setattr(protocol, 'check_features', lambda dims, scale: dims or 64)
+    plain, along = (sample_scores(NIF, n=40, path=path, runs=tmp_path) for path in ('plain', 'released'))
+    assert plain['kid'] != along['kid'] and (plain['path'], along['path']) == ('plain', 'released') and 'originals' in plain and 'originals' not in along
+    assert 'path' not in protocol._settings(NIF, 40, 1.0, 1.0, 'trained', None, None) and scored(NIF, n=40, path='released', runs=tmp_path) and not scored(NIF, n=40, s=0.0, path='released', runs=tmp_path)
+    assert (reference_features(NIF, path='released', runs=tmp_path) != reference_features(NIF, runs=tmp_path)).any()
+    for wrong in (dict(path='jpeg'), dict(path='released', reference='train'), dict(path='released', dims='pixels')):
+        with pytest.raises(ValueError, match='path'): sample_scores(NIF, n=40, runs=tmp_path, **wrong)
+
+
+def test_distortion_is_a_share_of_the_way_to_the_nf(monkeypatch):
+    planted = {('NF', 1.0, 'trained'): 0.9, ('NIF-8', 0.0, 'trained'): 0.4, ('NIF-8', 1.0, 'trained'): 0.8, ('NIF-8', 1.0, 'released'): 1.4}
+    monkeypatch.setattr(off_manifold, 'looks_at_hand', lambda config, s, sampler: (config.model, s, sampler) in planted)
+    monkeypatch.setattr(off_manifold, 'measure', lambda config, s, sampler: dict(roughness=dict(mean=planted[config.model, s, sampler], se=0.01, n=200)))
+    ways = {k: d['way'] for k, d in off_manifold.distortion([NF, NIF])['models']['NIF-8'].items()}
+    assert ways == pytest.approx({'trained': 0.8, 'released': 2.0}) and off_manifold.distortion([NIF]) is None
+    cells = off_manifold.distortion_section(off_manifold.distortion([NF, NIF]), 'digits', 3)[0]['table'][1]
+    assert [c[-1] for c in cells] == ['80% ± 3%', '200% ± 5%']
+    planted['NF', 1.0, 'trained'] = 0.41
+    assert off_manifold.distortion([NF, NIF])['models']['NIF-8']['trained']['way'] is None
 
 
 def test_rows_say_what_is_missing(monkeypatch, tmp_path):

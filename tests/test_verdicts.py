@@ -151,6 +151,23 @@ def test_a_row_of_one_seed_takes_the_deviation_of_those_with_several(tmp_path):
     assert found['table1.fashion_mnist.NIF-128.trained']['verdict'] == 'not reproduced' and found['table1.fashion_mnist.NIF-64.trained']['verdict'] == 'reproduced'
 
 
+@pytest.mark.parametrize('way, word', [(0.9, 'reproduced'), (1.6, 'near'), (0.1, 'not reproduced'), (2.1, 'not reproduced'), (None, 'not run')])
+def test_distortion_is_judged_by_the_way_it_has_come(tmp_path, way, word):
+    level = lambda v: dict(mean=v, se=0.01, n=200)
+    moved = dict(zero=level(0.3), one=level(0.5), way=way, se=None if way is None else 0.02)
+    row = judged_of(tmp_path, off_manifold=dict(celeba=dict(distortion=dict(nf=level(0.6), models={'NIF-128': dict(trained=moved)}))))['question.distorts.celeba.trained']
+    assert row['verdict'] == word and '0.300 → 0.500' in row['ours'] and ('no way' in row['note']) == (way is None)
+
+
+@pytest.mark.parametrize('small, word', [(20.0, 'reproduced'), (26.0, 'near'), (40.0, 'not reproduced')])
+def test_a_small_M_is_compared_with_the_largest(tmp_path, small, word):
+    rows = table1_record(NIF_64=(0.1, 0.01, 0.004, 1, None), NIF_512=(0.1, 0.01, 0.004, 1, None))
+    rows['rows']['NIF-64']['scores']['trained']['0'] = dict(frechet=small)
+    rows['rows']['NIF-512']['scores']['trained']['0'] = dict(frechet=21.0)
+    found = judged_of(tmp_path, table1=dict(fashion_mnist=rows))['question.small_M.fashion_mnist']
+    assert found['verdict'] == word and f'NIF-64 {small:.3f}' in found['ours']
+
+
 def test_an_nf_that_does_not_fail_refutes_the_figure(tmp_path):
     sweep = lambda *values: [dict(t=t, frechet=v) for t, v in zip((1.0, 2.0, 8.0), values)]
     row = judged_of(tmp_path, fig1=dict(celeba=dict(sweeps={'NF': sweep(0.5, 0.48, 0.45), 'NIF-128, s = 0': sweep(0.6, 0.7, 0.9)})))['question.temperature.celeba']
