@@ -132,7 +132,7 @@ def _counted(records, dataset):
     "How many samples, and seeds of each NIF, stand behind a row of Table 1's record, in words."
     found = dig(records, 'table1', dataset)
     seeds = sorted({len(r['seeds']) for m, r in found['rows'].items() if m.startswith('NIF') and 'seeds' in r})
-    return f"; n = {found['n']:,}" + (f", {' or '.join(map(str, seeds))} seed{'s' * (seeds[-1] > 1)} each" if seeds else '')
+    return f"; n = {found['n']:,}" + (f" ({found['fewer']})" if found.get('fewer') else '') + (f", {' or '.join(map(str, seeds))} seed{'s' * (seeds[-1] > 1)} each" if seeds else '')
 
 
 def _best_s(row, records):
