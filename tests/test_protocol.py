@@ -56,7 +56,7 @@ def plant(monkeypatch, distance):
     def score(config, *, n, t=1.0, s=1.0, sampler='trained', dims=None, reference='test', key=None, runs=None, progress=False):
         factor = factor_of(s, sampler); d = distance(config, reference, factor, sampler); calls.append((reference, round(factor, 4), n, key is None))
         part = dict(frechet=dict(value=d, name='FD-pixels', n=n, n_reference=360), kid=dict(value=d / 100, se=1e-4, name='KID-pixels'), neighbours=dict(recall=0.5, coverage=0.5, precision=0.5))
-        return dict(part, originals=part, n=n, n_reference=360, t=t, s=s, factor=factor, sampler=sampler, bits=3, weights='', compute='', seed=config.seed)
+        return dict(part, originals=part, n=n, n_reference=360, t=t, s=s, factor=factor, sampler=sampler, bits=3, weights='', compute='', seed=config.seed, seconds=1.0)
     for module in (protocol, table1, off_manifold):
         monkeypatch.setattr(module, 'sample_scores', score)
         monkeypatch.setattr(module, 'may_score', lambda config, runs=None: trains())                             # no run has been trained here
