@@ -68,10 +68,10 @@ def test_bound(x64):
     bound, hs = NoisyInjective(inj, StandardNormal(2)), inj.forward(jnp.array([[0.4, -0.6]]), key=jax.random.key(1))
     for t, s in ((1.0, 1.0), (0.8, 1.4)):
         exact = float(closed.log_prob(hs, t=t, s=s)[0])
-        draws = np.asarray(jax.vmap(lambda k: bound.log_prob(hs, key=k, t=t, s=s)[0])(jax.random.split(jax.random.key(2), 100_000))) - exact
+        draws = np.asarray(jax.jit(jax.vmap(lambda k: bound.log_prob(hs, key=k, t=t, s=s)[0]))(jax.random.split(jax.random.key(2), 100_000))) - exact
         w = np.exp(draws)
         assert abs(w.mean() - 1) < 4 * w.std() / np.sqrt(len(w))
-        many = np.asarray(jax.vmap(lambda k: bound.log_prob(hs, key=k, t=t, s=s, n_samples=32)[0])(jax.random.split(jax.random.key(3), 4000))) - exact
+        many = np.asarray(jax.jit(jax.vmap(lambda k: bound.log_prob(hs, key=k, t=t, s=s, n_samples=32)[0]))(jax.random.split(jax.random.key(3), 4000))) - exact
         assert draws.mean() + 4 * draws.std() / np.sqrt(len(draws)) < many.mean() - 4 * many.std() / np.sqrt(len(many)) and many.mean() < 4 * many.std() / np.sqrt(len(many))
     check(bound.embed(hs, kind='posterior_mean'), closed.embed(hs, kind='posterior_mean'))
     check(bound.embed(hs), closed.embed(hs))
@@ -87,10 +87,10 @@ def test_bound_through_a_flow_that_is_noisy_itself(x64):
     closed.injection = inner
     models.append(Flow(Chain(outer), closed))
     for model in models:
-        scores = jax.vmap(lambda k: model.log_prob(x, key=k)[0])(jax.random.split(jax.random.key(1), 200_000))
+        scores = jax.jit(jax.vmap(lambda k: model.log_prob(x, key=k)[0]))(jax.random.split(jax.random.key(1), 200_000))
         w = np.exp(np.asarray(scores) - exact.logpdf(x[0]))
         assert abs(w.mean() - 1) < 4 * w.std() / np.sqrt(len(w)), type(model)
-        ratio = np.exp(np.asarray(jax.vmap(lambda k: model.log_prob(x, key=k, n_samples=8)[0])(jax.random.split(jax.random.key(2), 20_000))) - exact.logpdf(x[0]))
+        ratio = np.exp(np.asarray(jax.jit(jax.vmap(lambda k: model.log_prob(x, key=k, n_samples=8)[0]))(jax.random.split(jax.random.key(2), 20_000))) - exact.logpdf(x[0]))
         assert abs(ratio.mean() - 1) < 4 * ratio.std() / np.sqrt(len(ratio)) and ratio.std() < w.std()
 
 
