@@ -202,7 +202,7 @@ DIFFERENCES = {
     'convolution': ('1×1 convolution', 'as in Glow', 'free matrix, columns normalised at each call, slogdet', 'LU form'),
     'offset': ('offset b of the head', 'in (8), absent in Sec. 5.2', 'absent (deep NIF: there)', 'there; `bias=False` drops it'),
     'constant': ('constant of (41)', '(M/2) log 2π too much', 'right', 'right; see the errata'),
-    'images': ('images behind a FID', 'not said', '25,000 samples through JPEG and a colour map', "levels as they are; `path='released'`"),
+    'images': ('images behind a FID', 'not said', '25,000 samples through JPEG and a colour map', "levels as they are; `image_path='released'`"),
     'best_s': ('choice of s', 'on part of the training set', '15 values of a deviation, 0 to 1.2', 'the same grid (5 of its points where a row says so), chosen on training images, scored once on test'),
     'split': ('data split', 'not said', 'pooled, 60/20/20; CelebA loader ignores it, so its validation part is mostly training images', "official; split='pooled' on request"),
     'crop': ('CelebA crop', 'not said', 'every second pixel, then rows [26:−19], columns [12:−13]', 'the same'),
@@ -218,38 +218,42 @@ def displayed(levels, bits, lam=0.0):
     return np.round(255 * (lam + (1 - 2 * lam) * u)).astype(np.uint8)
 
 
+def _range_settings(config, n): return dict(n=n, lam=published()['released_code']['lambda'], reference='centres', dims=check_features(None, config.scale))
+
+
 def range_effect(config, n):
     "What not undoing the range of λ does to n test images at their bins' centres: RMS change in displayed levels (of 255), and their distance to as many training images at theirs, undone and not. Kept beside the run."
-    lam = published()['released_code']['lambda']
     def compute():
         x, f = dataset_of(config.dataset, config.bits, config.split).test[:n], extractor(config, check_features(None, config.scale))
-        a, b, reference = displayed(x, config.bits), displayed(x, config.bits, lam), f(displayed(reference_images(config, 'train')[0][:n], config.bits), bits=8)
+        a, b, reference = displayed(x, config.bits), displayed(x, config.bits, lam := published()['released_code']['lambda']), f(displayed(reference_images(config, 'train')[0][:n], config.bits), bits=8)
         found = {name: frechet_distance(f(v, bits=8), reference) for name, v in (('undone', a), ('not_undone', b))}
         return dict(rms=float(np.sqrt(np.mean((a.astype(float) - b) ** 2))), by_formula=float(255 * lam * np.sqrt(np.mean((1 - 2 * (x.astype(float) + 0.5) / 2 ** config.bits) ** 2))),
                     **{k: v['value'] for k, v in found.items()}, name=found['undone']['name'] if check_features(None, config.scale) != 'pixels' else 'FD-pixels', n=len(x), n_reference=len(reference))
-    return cached(config, 'range', dict(n=n, lam=lam, reference='centres', dims=check_features(None, config.scale)), compute)
+    return cached(config, 'range', _range_settings(config, n), compute)
 
 
 def image_path(nf, nif, n):
-    """What the released code's image path does to the comparison of an NF with a NIF on its manifold, n samples each: dict(plain, released, n, dataset) with dict(nf, nif, ratio) of either path.
+    """What the released code's image path does to the comparison of an NF with a NIF on its manifold (s = 0), n samples each: dict(plain, released, n, dataset) with dict(nf, nif, ratio, kid) of either path.
 
-    None where a score is neither on disk nor may be made, or the features are no network's.
+    Samples and test images go along it; kid: the difference of KID, NIF less NF, as `difference` has it. None where a score is neither on disk nor may be made, or the features are no network's.
     """
     if check_features(None, nf.scale) == 'pixels': return None
     told = {}
     for path in ('plain', 'released'):
-        if not all(may_score(c) or scored(c, n=n, s=s, path=path) for c, s in ((nf, 1.0), (nif, 0.0))): return None
-        a, b = (dict({k: r[k] for k in ('frechet', 'kid', 'n', 'n_reference')}) for r in (sample_scores(nf, n=n, path=path), sample_scores(nif, n=n, s=0.0, path=path)))
-        told[path] = dict(nf=a, nif=b, ratio=b['frechet']['value'] / a['frechet']['value'] - 1)
+        if not all(may_score(c) or scored(c, n=n, s=s, image_path=path) for c, s in ((nf, 1.0), (nif, 0.0))): return None
+        a, b = (dict({k: r[k] for k in ('frechet', 'kid', 'n', 'n_reference')}) for r in (sample_scores(nf, n=n, image_path=path), sample_scores(nif, n=n, s=0.0, image_path=path)))
+        told[path] = dict(nf=a, nif=b, ratio=b['frechet']['value'] / a['frechet']['value'] - 1, kid=difference(b, a))
     return dict(told, n=n, dataset=nf.dataset)
 
 
 def embedding_gap(config, n):
-    "Mode against posterior mean of n test images: RMS of their difference over RMS of the mode; and the deviations of the learned noise at 5, 50 and 95 percent."
-    model, x = load_run(config)[0], dataset_of(config.dataset, config.bits, config.split).test[:n]
-    h = jnp.concatenate([model.body.inverse(model.check_data(x[i:i + 100]))[0] for i in range(0, len(x) - len(x) % 100, 100)])
-    mode, mean = (np.asarray(model.head.embed(h, kind=kind), np.float64) for kind in ('pseudo_inverse', 'posterior_mean'))
-    return dict(relative=float(np.sqrt(((mode - mean) ** 2).mean() / (mode ** 2).mean())), n=len(h), sigma=[float(q) for q in np.quantile(np.exp(np.asarray(model.head.injection.log_sigma[...])), (0.05, 0.5, 0.95))])
+    "Mode against posterior mean of n test images: RMS of their difference over RMS of the mode; and the deviations of the learned noise at 5, 50 and 95 percent. Kept beside the run."
+    def compute():
+        model, x = load_run(config)[0], dataset_of(config.dataset, config.bits, config.split).test[:n]
+        h = jnp.concatenate([model.body.inverse(model.check_data(x[i:i + 100]))[0] for i in range(0, len(x) - len(x) % 100, 100)])
+        mode, mean = (np.asarray(model.head.embed(h, kind=kind), np.float64) for kind in ('pseudo_inverse', 'posterior_mean'))
+        return dict(relative=float(np.sqrt(((mode - mean) ** 2).mean() / (mode ** 2).mean())), n=len(h), sigma=[float(q) for q in np.quantile(np.exp(np.asarray(model.head.injection.log_sigma[...])), (0.05, 0.5, 0.95))])
+    return cached(config, 'embedding', dict(n=n), compute)
 
 # %% ../nbs/42_paper_and_code.ipynb #047d9dd4
 def unequal(config):
@@ -284,9 +288,10 @@ def _measured(nf, nif):
     found, n = {}, SIZES[(nf or nif).scale]['sweep']
     scores = lambda config, **how: (lambda r: dict({k: r[k] for k in ('frechet', 'kid', 'n', 'n_reference', 't', 's', 'sampler')}))(sample_scores(config, n=n, **how))
     at_hand = lambda config, *calls: all(may_score(config) or scored(config, n=n, **how) for how in calls)
-    e = embedding_gap(nif, 500) if nif else None
-    if nif: found['embedding'] = e, f'relative RMS difference {e["relative"]:.3f}, n = {e["n"]}'
-    if nif and at_hand(nif, {}, dict(sampler='released'), dict(s=0.36), dict(s=0.6)):
+    kept = lambda config, name, settings: finished(config, parameters=True) or is_cached(config, name, settings)
+    e = {k: v for k, v in embedding_gap(nif, 500).items() if k in ('relative', 'n', 'sigma')} if nif and kept(nif, 'embedding', dict(n=500)) else None
+    if e: found['embedding'] = e, f'relative RMS difference {e["relative"]:.3f}, n = {e["n"]}'
+    if e and at_hand(nif, {}, dict(sampler='released'), dict(s=0.36), dict(s=0.6)):
         trained, released, a, b = scores(nif), scores(nif, sampler='released'), scores(nif, s=0.36), scores(nif, s=0.6)
         gap = difference(released, trained)
         found['sampler'] = dict(trained=trained, released=released, gap=gap, sigma=e['sigma']), f's = 1, n = {n}: {_score(trained)} (Σ); {_score(released)} (I); difference {gap["z"]:+.1f} SE. Learned deviations: median {e["sigma"][1]:.2f}, 5–95 % {e["sigma"][0]:.2f}–{e["sigma"][2]:.2f}'
@@ -294,10 +299,12 @@ def _measured(nf, nif):
     if nf and at_hand(nf, dict(t=2.0), dict(t=4.0)):
         a, b = scores(nf, t=2.0), scores(nf, t=4.0)
         found['t'] = dict(variance=a, deviation=b), f'NF, t = 2, n = {n}: {_score(a)} on the variance; {_score(b)} on the deviation'
-    if nf:
-        r, w = range_effect(nf, n), {k: mean_and_se(v) for k, v in noiseless(nf, 2_000).items()}
-        with_noise = mean_and_se(_result(nf)['test_bits'][:2_000])
+    if nf and (may_score(nf) or is_cached(nf, 'range', _range_settings(nf, n))):
+        r = range_effect(nf, n)
         found['range'] = r, f'RMS change {r["rms"]:.1f} of 255; {r["name"]} of test images {r["undone"]:.3g} undone, {r["not_undone"]:.3g} not (n = {r["n"]}, to {r["n_reference"]} training images)'
+    if nf and noiseless_at_hand(nf, 2_000):
+        w = {k: mean_and_se(v) for k, v in noiseless(nf, 2_000).items()}
+        with_noise = mean_and_se(_result(nf)['test_bits'][:2_000])
         found['noise'] = dict(w, with_noise=with_noise), f'bits/dim {_pm3(with_noise)} with noise; ' + '; '.join(f'{_pm3(v)} {k.split(", ")[1]}' for k, v in w.items()) + f' without; n = {with_noise["n"]:,}'
     if nf and (u := unequal(nf)):
         found['length'] = u, f'{u["dataset"]} NF: ×{u["factor"]:.2f} images gain {u["gain"]:.4f} ± {u["se"]:.4f} bits/dim by the slope at {u["slope"]["from_images"]:,} to {u["slope"]["to_images"]:,} images (the released NF saw {u["images"]:,}, where curves are flatter); Table 2 prints a difference of {u["published"]:.3f} for CelebA' + ''.join(f'; {m}, released at the same length as the NF, is printed {d:+.3f} better' for m, d in u["equal"].items())
@@ -309,7 +316,7 @@ def draw_differences(configs, out, progress=True):
     dataset = PAIR[configs[0].scale][0]
     pick = lambda d, model: next((c for c in configs if c.dataset == d and c.model == model), None)
     nf, nif = pick(dataset, 'NF'), pick(*PAIR[configs[0].scale])
-    found, question = _measured(nf, nif), {label: c for label, c in candidates(configs[0].scale).items() if finished(c)}
+    found, question = _measured(nf, nif) if nf or nif else {}, {label: c for label, c in candidates(configs[0].scale).items() if finished(c)}
     base = np.array(_result(question[BASE])['test_bits']) if BASE in question else None
     kept = json.loads((Path(out)/'open_question.json').read_text())['result'] if (Path(out)/'open_question.json').exists() else {}        # the candidates as recorded, where their runs are gone
     for key, label in dict(bits='4 bits', actnorm='one actnorm per level', biases='scalar biases', rate='rate 1e-4, batch 32').items():
@@ -319,16 +326,16 @@ def draw_differences(configs, out, progress=True):
         found[key] = d, f'{label}: {d["mean"]:+.4f} ± {d["se"]:.4f} bits/dim at {seen:,} images of {where}'
     grey = pick(GREY[0], 'NF'), pick(*GREY)
     if all(grey) and (e := image_path(*grey, SIZES[configs[0].scale]['sweep'])):
-        tell = lambda p: f'{_score(p["nf"])} of the NF, {_score(p["nif"])} of {GREY[1]} on its manifold ({p["ratio"]:+.0%})'
+        tell = lambda p: f'{_score(p["nf"])} of the NF, {_score(p["nif"])} of {GREY[1]} on its manifold ({p["ratio"]:+.0%}, KID {p["kid"]["z"]:+.1f} SE)'
         found['images'] = e, f'{e["dataset"]}, n = {e["n"]}: {tell(e["plain"])} as they are; {tell(e["released"])} with samples and test images through it'
     rows = [(*DIFFERENCES[key], found[key][1] if key in found else ELSEWHERE.get(key, 'not measured')) for key in DIFFERENCES]
     sections = [dict(title='Paper, released code and kit', table=(('question', 'paper', 'released code', 'kit', 'measured'), rows), caption=f'Measured on {dataset}, seed 0, at {configs[0].scale} scale, where a row does not say otherwise; ± one standard error. A density at one point of the bins can be ruled by a few images: its error says so.')]
-    if nf:
+    if nf and finished(nf, parameters=True):
         x = draw_samples(load_run(nf)[0], jax.random.key(42), 10, batch_size=10)
         save_png(grid_figure({'undone': displayed(x, nf.bits), 'not undone': displayed(x, nf.bits, published()['released_code']['lambda'])}, 8), out/'range.png')
         sections.append(dict(title='The range of λ, undone and not', png='range.png', alt='Ten samples of the NF in two rows: with the range of λ undone, and not: black lifted to grey and white lowered.', caption='The same samples of the NF. If the range did not matter, black would look alike in both rows.'))
     return {key: value[0] for key, value in found.items()}, sections
 
 
-PAPER_AND_CODE = Figure('paper_and_code', 'Sec. 5, A.10', needs, draw_differences, ('differences',))
+PAPER_AND_CODE = Figure('paper_and_code', 'Sec. 5, A.10', needs, draw_differences, ('differences',), parameters=False)
 FIGURES = (OPEN_QUESTION, PAPER_AND_CODE)

@@ -109,27 +109,27 @@ def _kept(path):
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile): return None
 
 
-def _check_path(path):
-    if path not in PATHS: raise ValueError(f"path must be 'plain' or 'released', got {path!r}")
-    return {} if path == 'plain' else {'path': path}                                  # what is plain keeps the name that it had before there was a choice
+def _along(image_path):
+    if image_path not in PATHS: raise ValueError(f"image_path must be 'plain' or 'released', got {image_path!r}")
+    return {} if image_path == 'plain' else {'image_path': image_path}                # what is plain keeps the name that it had before there was a choice
 
 
-def reference_features(config, part='test', *, dims=None, path='plain', runs=None, progress=False):
+def reference_features(config, part='test', *, dims=None, image_path='plain', runs=None, progress=False):
     """Features of 'test', 'originals' or 'train' for the data set of an Experiment: (n, d), kept as runs/features/<hash>.npz.
 
-    train: a fixed part of the training images, as many as there are test images, at most 10,000. path: 'plain', or 'released' for images that went through the released code's files (`as_rgb`).
-    Raises `ValueError` for another part, path or dims, `DataError` without weights.
+    train: a fixed part of the training images, as many as there are test images, at most 10,000. image_path: 'plain', or 'released' for images that went through the released code's
+    files (`as_rgb`), for features of Inception alone. Raises `ValueError` for another part, path or dims, `DataError` without weights.
     """
     if part not in PARTS: raise ValueError(f'part must be one of {", ".join(PARTS)}, got {part!r}')
-    along = _check_path(path)
+    along = _along(image_path)
     dims = check_features(dims, config.scale); features = extractor(config, dims)
     said = dict(dataset=config.dataset, split=config.split, part=part, bits=config.bits, dims=dims, weights=features.source, compute=features.compute, most=MOST_TRAIN, **along)
-    file = Path(runs or runs_folder())/'features'/f'{config_hash(said)}.npz'
-    found = _kept(file)
+    path = Path(runs or runs_folder())/'features'/f'{config_hash(said)}.npz'
+    found = _kept(path)
     if found is None:
         images, bits = reference_images(config, part)
-        found = features(images, bits=bits, path=path, progress=progress)
-        if jax.process_index() == 0: _keep(file, found)
+        found = features(images, bits=bits, path=image_path, progress=progress)
+        if jax.process_index() == 0: _keep(path, found)
     return found
 
 # %% ../nbs/26_protocol.ipynb #9e47bd8c
@@ -180,16 +180,16 @@ def _named(found, dims):
     return dict(found, name=found['name'].split('-')[0].replace('FID', 'FD') + '-pixels') if dims == 'pixels' else found
 
 
-def _settings(config, n, t, s, sampler, dims, key, path='plain'):
-    along = _check_path(path)
+def _settings(config, n, t, s, sampler, dims, key, image_path='plain'):
+    along = _along(image_path)
     if not (isinstance(n, (int, np.integer)) and n >= 10): raise ValueError(f'n must be a whole number of samples, at least 10, got {n!r}')
     if not all(isinstance(v, (int, float)) and math.isfinite(v) and v >= 0 for v in (t, s)): raise ValueError(f't and s must be finite numbers, not negative, got t = {t!r}, s = {s!r}')
     check_sampler(sampler, config.model)
     if parse_name(config.model)[0] == 'NF': s = 1.0                                   # an NF has no such noise
     if sampler == 'released' and s == 0 and t == 1: sampler = 'trained'               # on the manifold both draw the same images
     key = scoring_key() if key is None else key
-    dims = check_features(dims, config.scale)
-    if along and dims == 'pixels': raise ValueError("path='released' needs the features of Inception; at this scale name them, as dims=64")
+    dims = check_dims(dims) if along and dims not in (None, 'pixels') else check_features(dims, config.scale)
+    if along and dims == 'pixels': raise ValueError("image_path='released' needs the features of Inception; at this scale name them, as dims=64")
     return dict(n=int(n), t=float(t), s=float(s), sampler=sampler, dims=dims, key=np.asarray(jax.random.key_data(key)).tolist(), **along)
 
 
@@ -198,36 +198,36 @@ def _compare(config, settings, runs, progress):
     n, t, s = (settings[k] for k in ('n', 't', 's'))
     images = draw(model, key, n, t=t, s=s) if settings['sampler'] == 'trained' else draw(unit_noise(model), key, n, t=t ** 2, s=s ** 2)
     dims = settings['dims']; features = extractor(config, dims)
-    path = settings.get('path', 'plain')
-    found, a = dict(weights=features.source, compute=features.compute), features(images, bits=config.bits, path=path, progress=progress)
-    for part in PARTS if path == 'plain' else PARTS[:1]:
-        b = reference_features(config, part, dims=dims, path=path, runs=runs, progress=progress)
+    image_path = settings.get('image_path', 'plain')
+    found, a = dict(weights=features.source, compute=features.compute), features(images, bits=config.bits, path=image_path, progress=progress)
+    for part in PARTS if image_path == 'plain' else PARTS[:1]:
+        b = reference_features(config, part, dims=dims, image_path=image_path, runs=runs, progress=progress)
         found[part] = dict(frechet=_named(frechet_distance(a, b), dims), kid=_named(kid(a, b), dims), neighbours=neighbour_scores(a, b) if part == 'test' else None)
     return found
 
 
-def scored(config, *, n, t=1.0, s=1.0, sampler='trained', dims=None, path='plain', key=None, runs=None):
+def scored(config, *, n, t=1.0, s=1.0, sampler='trained', dims=None, image_path='plain', key=None, runs=None):
     "Has `sample_scores` been called with these arguments before, so that its answer is only read?"
-    return is_cached(config, 'samples', _settings(config, n, t, s, sampler, dims, key, path), runs=runs)
+    return is_cached(config, 'samples', _settings(config, n, t, s, sampler, dims, key, image_path), runs=runs)
 
 
-def sample_scores(config, *, n, t=1.0, s=1.0, sampler='trained', dims=None, reference='test', path='plain', key=None, runs=None, progress=False):
-    """Scores n samples of a finished run: dict(frechet, kid, neighbours, n, n_reference, t, s, factor, sampler, s_is, dims, weights, compute, ...).
+def sample_scores(config, *, n, t=1.0, s=1.0, sampler='trained', dims=None, reference='test', image_path='plain', key=None, runs=None, progress=False):
+    """Scores n samples of a finished run: dict(frechet, kid, neighbours, n, n_reference, t, s, factor, sampler, s_is, image_path, dims, weights, compute, ...).
 
     sampler: 'trained' draws from the model (t and s multiply variances), 'released' as the paper's code does (t and s multiply deviations); `factor`, what s does to
     the noise's deviation, is comparable between them. dims: 64 to 2048 of Inception-v3, 'pixels', or None for what the scale uses. reference: 'test' (with the
-    8-bit `originals` beside it), 'originals' or 'train'; neighbours (recall, coverage) only against 'test'. path: 'released' sends samples and test images through the image files of the released code (`as_rgb`: JPEG, grey images through a colour map), with no other reference.
-    An NF ignores s. Kept beside the run, all references at once.
+    8-bit `originals` beside it), 'originals' or 'train'; neighbours (recall, coverage) only against 'test'. image_path: 'released' sends samples and test images through the files of the released code (`as_rgb`: JPEG, grey images
+    through a colour map), for features of Inception and the test set alone, without `originals`. An NF ignores s. Kept beside the run; on the plain path all references at once.
     Raises `ValueError` for wrong arguments, `FileNotFoundError` for a run that has not finished, `DataError` where weights are missing.
     """
     if reference not in PARTS: raise ValueError(f'reference must be one of {", ".join(PARTS)}, got {reference!r}')
-    if path != 'plain' and reference != 'test': raise ValueError(f"path={path!r} is compared with the test set alone, got reference={reference!r}")
-    settings = _settings(config, n, t, s, sampler, dims, key, path)
+    if image_path != 'plain' and reference != 'test': raise ValueError(f"image_path={image_path!r} is compared with the test set alone, got reference={reference!r}")
+    settings = _settings(config, n, t, s, sampler, dims, key, image_path)
     found = cached(config, 'samples', settings, lambda: _compare(config, settings, runs, progress), runs=runs)
     s = settings['s']
     return dict(found[reference], n=settings['n'], n_reference=found[reference]['frechet']['n_reference'], reference=reference, t=settings['t'], s=s, factor=factor_of(s, sampler),
-                sampler=sampler, s_is=MEANINGS[sampler], path=path, dims=settings['dims'], weights=found['weights'], compute=found['compute'], bits=config.bits, seed=config.seed,
-                seconds=found['seconds'], provenance=found['provenance'], **({'originals': found['originals']} if reference == 'test' and path == 'plain' else {}))
+                sampler=sampler, s_is=MEANINGS[sampler], image_path=image_path, dims=settings['dims'], weights=found['weights'], compute=found['compute'], bits=config.bits, seed=config.seed,
+                seconds=found['seconds'], provenance=found['provenance'], **({'originals': found['originals']} if reference == 'test' and image_path == 'plain' else {}))
 
 # %% ../nbs/26_protocol.ipynb #ffc4f3a2
 GRID = tuple(round(1.2 * i / 14, 4) for i in range(15))

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['WHERE', 'HEADER', 'LABELS', 'MARKS', 'TOLD', 'TABLE1', 'FIGURES', 'ready', 'scores_of', 'against', 'size_of',
-           'rows_of', 'floor_at', 'cells_of', 'distances_figure', 'points_told', 'fewer_than_asked', 'draw', 'needs',
-           'on_the_manifold', 'equals_nf']
+           'rows_of', 'floor_at', 'cells_of', 'distances_figure', 'points_told', 'asked_for', 'asked_told', 'draw',
+           'needs', 'on_the_manifold', 'equals_nf']
 
 # %% ../nbs/31_fid.ipynb #1dbfcd22
 import math
@@ -13,7 +13,7 @@ import numpy as np
 from .experiments import Figure, by_dataset, by_model, finished, is_cached, may_score, plan, published
 from .models import parse_name
 from .pictures import COLOURS, label_colours, save_png, style
-from .protocol import GRID, MEANINGS, SAMPLERS, SIZES, best_s, dims_at, floor_of, grid_at_hand, sample_scores, scored
+from .protocol import MEANINGS, SAMPLERS, SIZES, best_s, dims_at, floor_of, grid_at_hand, grid_of, sample_scores, scored
 
 # %% ../nbs/31_fid.ipynb #e9f40467
 WHERE = ('0', 'best', '1')
@@ -158,13 +158,24 @@ def points_told(rows):
     return f"The choice is among {' or '.join(map(str, sorted(found)))} values of √s. " if found else ''
 
 
-def fewer_than_asked(rows, n, scale):
-    "Why the scores have fewer samples, or the choices of s fewer points, than the protocol asks for, in words; '' where they have not."
-    asked, points = SIZES[scale]['table'], max((len(c['points']) for r in rows.values() for by in r['choices'].values() for c in by.values()), default=len(GRID))
-    if scale == 'smoke' or (n >= asked and points >= len(GRID)): return ''
+def asked_for(rows, n, configs):
+    """What the protocol asks of a data set's rows, where they have less: dict(n, points, seconds) with n, the samples asked for, or None; points: dict model -> (values of √s swept, asked for); seconds: the median time of the scores that are there.
+
+    rows: `rows_of`; configs: the Experiments of the data set. None where nothing is missing.
+    """
+    asked, grids = SIZES[configs[0].scale]['table'], {c.model: len(grid_of(c)) for c in configs}
+    swept = {m: min((len(c['points']) for by in r['choices'].values() for c in by.values()), default=None) for m, r in rows.items()}
+    points = {m: (k, grids[m]) for m, k in swept.items() if k is not None and k < grids[m]}
+    if n >= asked and not points: return None
     seconds = sorted(score['seconds'] for r in rows.values() for at in r['scores'].values() for score in at.values())
-    told = ' and '.join(filter(None, (f'n = {n:,} in place of {asked:,}' if n < asked else '', f'{points} of {len(GRID)} values of √s' if points < len(GRID) else '')))
-    return f'{told} for want of time: one score takes {seconds[len(seconds) // 2]:.0f} s here'
+    return dict(n=asked if n < asked else None, points=points, seconds=seconds[len(seconds) // 2])
+
+
+def asked_told(asked, n):
+    "`asked_for` in a sentence, or ''."
+    if not asked: return ''
+    told = [f"{n:,} samples in place of {asked['n']:,}"] * bool(asked['n']) + [f"{k} values of √s in place of {full} ({', '.join(m for m, v in asked['points'].items() if v == (k, full))})" for k, full in dict.fromkeys(asked['points'].values())]
+    return f"Less than the protocol asks for: {' and '.join(told)}, since that is what has been scored; one score of {n:,} took {asked['seconds']:.0f} s (median). "
 
 
 def draw(configs, out, progress=True):
@@ -176,10 +187,10 @@ def draw(configs, out, progress=True):
         if not rows: record[name] = dict(n=0, rows={}); continue
         one = sample_scores(next(c for c in cs if c.model in rows and ready(c, n)), n=n)
         what, floor = one['frechet']['name'], floor_at(next(c for c in cs if ready(c, n)), n)
-        record[name] = dict(n=n, n_reference=one['n_reference'], n_sweep=SIZES[cs[0].scale]['sweep'], name=what, bits=one['bits'], fewer=fewer_than_asked(rows, n, cs[0].scale), weights=one['weights'], compute=one['compute'], samplers=MEANINGS, rows=rows, floor=floor, published=printed.get(name, {}))
+        record[name] = dict(n=n, n_reference=one['n_reference'], n_sweep=SIZES[cs[0].scale]['sweep'], name=what, bits=one['bits'], asked=asked_for(rows, n, cs), weights=one['weights'], compute=one['compute'], samplers=MEANINGS, rows=rows, floor=floor, published=printed.get(name, {}))
         header = tuple(what if h == 'distance' else h.replace('KID', one['kid']['name']) for h in HEADER)
         note = (f"{what} and {one['kid']['name']} (± se) of n = {n:,} samples against {one['n_reference']:,} test images at {one['bits']} bits, in the last column against their 8-bit originals; lower is better. trained: noise N(0, sΣ); released: N(0, s²I), as the released code draws; at s = 0 both are one. Best s: chosen on training images from sweeps of n = {record[name]['n_sweep']:,}. "
-                f"{points_told(rows)}{record[name]['fewer'] + '. ' if record[name]['fewer'] else ''}Against the NF: the change of the distance, and nearer or farther by KID at two standard errors. The last row is what a perfect model would get: a Fréchet distance has a part that n makes, which no model can lose, and which makes every percentage here smaller than it is. Published: FID of 2048 features from 25,000 samples through another image path, on another scale" + ('.' if what == 'FID' else f', never comparable with {what}; compare the order and the change.'))
+                f"{points_told(rows)}{asked_told(record[name]['asked'], n)}Against the NF: the change of the distance, and nearer or farther by KID at two standard errors. The last row is what a perfect model would get: a Fréchet distance has a part that n makes, which no model can lose, and which makes every percentage here smaller than it is. Published: FID of 2048 features from 25,000 samples through another image path, on another scale" + ('.' if what == 'FID' else f', never comparable with {what}; compare the order and the change.'))
         sections.append(dict(title=f'Distance to the data, {name} (Table 1)', caption=note, table=(header, cells_of(rows, models, record[name]['published'], floor))))
         if any(m != 'NF' for m in rows):
             save_png(distances_figure(rows, f'{what} to the test set, n = {n:,}'), out/f'table1_{name}.png')

@@ -82,12 +82,20 @@ def error_of(records, versus, kind, sampler, where):
     return versus['se'] if versus['seeds'] > 1 else max(versus['se'], *(sd for sd in told if sd is not None), 0)
 
 
+def _asked(found, model=None):
+    "What the protocol asks of Table 1's record beyond what was scored, in words with a leading comma, or ''; of the points, those of a model."
+    asked = found.get('asked')
+    if not asked: return ''
+    points = asked['points'].get(model)
+    return (f" of the {asked['n']:,} asked for (one score takes {asked['seconds']:.0f} s)" if asked['n'] else '') + (f", {points[0]} of {points[1]} values of √s" if points else '')
+
+
 def against_nf(records, dataset, model, sampler, where):
     "The change from NF to a NIF in Table 1's record, at where = '0', 'best' or '1' (s), or None; shared: the error of the NF's own score."
     versus, nf = dig(records, 'table1', dataset, 'rows', model, 'against', sampler, where), dig(records, 'table1', dataset, 'rows', 'NF', 'scores', 'trained', '1')
     if not versus: return None
     return changed(versus['ratio'], versus['kid'], error_of(records, versus, 'against', sampler, where), f"{records['table1'][dataset]['name']} {versus['frechet']:.2f} for {versus['nf']:.2f}; ") \
-        | dict(shared=nf['se'], note=f"n = {records['table1'][dataset]['n']:,}, {versus['seeds']} seed{'s' * (versus['seeds'] > 1)}")
+        | dict(shared=nf['se'], note=f"n = {records['table1'][dataset]['n']:,}{_asked(records['table1'][dataset], model if where == 'best' else None)}, {versus['seeds']} seed{'s' * (versus['seeds'] > 1)}")
 
 # %% ../nbs/41_published_and_ours.ipynb #da81404a
 def _table2_number(row, records):
@@ -132,7 +140,7 @@ def _counted(records, dataset):
     "How many samples, and seeds of each NIF, stand behind a row of Table 1's record, in words."
     found = dig(records, 'table1', dataset)
     seeds = sorted({len(r['seeds']) for m, r in found['rows'].items() if m.startswith('NIF') and 'seeds' in r})
-    return f"; n = {found['n']:,}" + (f" ({found['fewer']})" if found.get('fewer') else '') + (f", {' or '.join(map(str, seeds))} seed{'s' * (seeds[-1] > 1)} each" if seeds else '')
+    return f"; n = {found['n']:,}" + _asked(found) + (f", {' or '.join(map(str, seeds))} seed{'s' * (seeds[-1] > 1)} each" if seeds else '')
 
 
 def _best_s(row, records):
@@ -203,20 +211,23 @@ def _reconstruction(row, records):
 
 
 def _distorts(row, records):
-    "How far from s = 0 to the NF, in roughness, the samples of NIF-128 have come at s = 1, less the whole way."
+    "The roughness of samples of NIF-128 at s = 1 over the NF's, less 1."
     found = dig(records, 'off_manifold', row[2], 'distortion')
     moved = dig(found, 'models', 'NIF-128', row[3])
     if not moved: return None
-    text = f"roughness {moved['zero']['mean']:.3f} → {moved['one']['mean']:.3f}, NF {found['nf']['mean']:.3f} levels"
-    if moved['way'] is None: return dict(value=None, text=text, note="at s = 0 the samples are as rough as the NF's, so there is no way to go")
-    return dict(value=moved['way'] - 1, text=text, note=f"{moved['way']:.0%} ± {moved['se']:.0%} of the way, n = {found['nf']['n']}, 1 seed")
+    zero, one, nf = (r['mean'] for r in (moved['zero'], moved['one'], found['nf']))
+    start = zero / nf - 1
+    told = "; at s = 0 it is as near, so the noise is not what makes it so" if abs(start) <= abs(one / nf - 1) else f"; at s = 0 {start:+.0%}"
+    return dict(value=one / nf - 1, text=f'roughness {zero:.3f} → {one:.3f}, NF {nf:.3f} levels', note=f"{one / nf - 1:+.1%}{told}; n = {found['nf']['n']}, 1 seed")
 
 
 def _small_M(row, records):
-    "The distance of the smallest M over that of the largest, both on the manifold, less 1."
-    small, large = ((m, s) for m in ('NIF-64', 'NIF-512') for s in [dig(records, 'table1', row[2], 'rows', m, 'scores', 'trained', '0')])
-    if not small[1] or not large[1]: return None
-    return dict(value=small[1]['frechet'] / large[1]['frechet'] - 1, text=f"{records['table1'][row[2]]['name']} " + ', '.join(f"{m} {s['frechet']:.3f}" for m, s in (small, large)), note=_counted(records, row[2]).removeprefix('; '))
+    "KID of the largest M less that of the smallest, both on the manifold, over the largest's: positive where the small one is nearer."
+    models = ('NIF-64', 'NIF-512')
+    small, large = (dig(records, 'table1', row[2], 'rows', m, 'scores', 'trained', '0') for m in models)
+    if not small or not large: return None
+    name, told = records['table1'][row[2]]['name'], lambda key, scale, digits: ', '.join(f'{m} {scale * s[key]:.{digits}f}' for m, s in zip(models, (small, large)))
+    return dict(value=(large['kid'] - small['kid']) / large['kid'], se=math.hypot(large['se'], small['se']) / large['kid'], text=f"KID × 1000: {told('kid', 1e3, 2)}; {name}: {told('frechet', 1, 3)}", note=f"recall: {told('recall', 1, 2)}" + _counted(records, row[2]))
 
 
 STATISTICS = dict(distorts=_distorts, small_M=_small_M, table2_number=_table2_number, table2_claim=_table2_claim, table1_number=_table1_number, table1_better=lambda row, r: _cell(row, r, 'trained', 'best'),
@@ -229,7 +240,7 @@ def printed_for(name, row):
     tables = published()
     if name in ('table2_number', 'table1_number'): return (v := tables[row[0]][row[1]][row[2]]), f'{v:.3f}' if row[0] == 'table2' else f'{v:.2f}'
     if row[0] == 'question': return None, {'best_s': 'some s > 0', 'reverts': 'the NF\'s at s = 1', 'poor_at_zero': 'poor', 'separates': 'cleanly', 'temperature': 'NF below t = 1 only', 'deep': 'more variation',
-                                            'likelihood': 'similar or better', 'better': 'match or outperform', 'manifold': 'clearer', 'reconstruction': 'shown', 'distorts': "resembles the NF's", 'small_M': 'high quality'}.get(row[1], '')
+                                            'likelihood': 'similar or better', 'better': 'match or outperform', 'manifold': 'clearer', 'reconstruction': 'shown', 'distorts': "resembles the NF's", 'small_M': 'small M suffice'}.get(row[1], '')
     nf, nif = tables[row[0]][row[1]]['NF'], tables[row[0]][row[1]][row[2]]
     return (nf - nif, f'{nf - nif:+.3f}') if row[0] == 'table2' else (nif / nf - 1, f'{nif / nf - 1:+.1%}')
 
@@ -258,7 +269,7 @@ def _recalls(cells, records):
     return '; '.join(told)
 
 
-SHOWN = dict(separates=('cifar10',), temperature=('celeba',), reconstruction=('celeba',), reverts=('cifar10',), poor_at_zero=('cifar10',))          # where the paper looked; our other rows ask whether the claim goes further
+SHOWN = dict(separates=('cifar10',), temperature=('celeba',), reconstruction=('celeba',), reverts=('cifar10',), poor_at_zero=('cifar10',), distorts=('celeba', 'cifar10'))          # where the paper looked; our other rows ask whether the claim goes further
 
 
 def verdicts(results):
