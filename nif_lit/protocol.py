@@ -114,6 +114,13 @@ def _along(image_path):
     return {} if image_path == 'plain' else {'image_path': image_path}                # what is plain keeps the name that it had before there was a choice
 
 
+def _dims(dims, scale, along):
+    if not along: return check_features(dims, scale)
+    dims = dims_at(scale) if dims is None else dims
+    if dims == 'pixels': raise ValueError("image_path='released' needs the features of Inception; name them where a scale has others, as dims=64")
+    return check_dims(dims)
+
+
 def reference_features(config, part='test', *, dims=None, image_path='plain', runs=None, progress=False):
     """Features of 'test', 'originals' or 'train' for the data set of an Experiment: (n, d), kept as runs/features/<hash>.npz.
 
@@ -122,7 +129,7 @@ def reference_features(config, part='test', *, dims=None, image_path='plain', ru
     """
     if part not in PARTS: raise ValueError(f'part must be one of {", ".join(PARTS)}, got {part!r}')
     along = _along(image_path)
-    dims = check_features(dims, config.scale); features = extractor(config, dims)
+    dims = _dims(dims, config.scale, along); features = extractor(config, dims)
     said = dict(dataset=config.dataset, split=config.split, part=part, bits=config.bits, dims=dims, weights=features.source, compute=features.compute, most=MOST_TRAIN, **along)
     path = Path(runs or runs_folder())/'features'/f'{config_hash(said)}.npz'
     found = _kept(path)
@@ -188,8 +195,7 @@ def _settings(config, n, t, s, sampler, dims, key, image_path='plain'):
     if parse_name(config.model)[0] == 'NF': s = 1.0                                   # an NF has no such noise
     if sampler == 'released' and s == 0 and t == 1: sampler = 'trained'               # on the manifold both draw the same images
     key = scoring_key() if key is None else key
-    dims = check_dims(dims) if along and dims not in (None, 'pixels') else check_features(dims, config.scale)
-    if along and dims == 'pixels': raise ValueError("image_path='released' needs the features of Inception; at this scale name them, as dims=64")
+    dims = _dims(dims, config.scale, along)
     return dict(n=int(n), t=float(t), s=float(s), sampler=sampler, dims=dims, key=np.asarray(jax.random.key_data(key)).tolist(), **along)
 
 

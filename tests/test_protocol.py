@@ -3,12 +3,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from nif_lit import off_manifold, protocol, table1
+from nif_lit import off_manifold, protocol, samples, table1
 from nif_lit.data import DataError
 from nif_lit.experiments import experiment, trains
-from nif_lit.frechet import as_rgb
-from nif_lit.models import build_model
+from nif_lit.frechet import as_rgb, kid
+from nif_lit.models import build_model, draw
 from nif_lit.protocol import COARSE, best_s, check_features, choose, factor_of, reference_features, s_of, sample_scores, scored
+from nif_lit.training import config_hash
 
 NIF, NF = experiment('digits', 'NIF-8'), experiment('digits', 'NF')
 
@@ -89,21 +90,29 @@ def test_wrong_arguments_and_missing_weights(small, monkeypatch, tmp_path, capsy
     with pytest.raises(DataError, match='no weights for 768'): reference_features(experiment('digits', 'NIF-8', scale='laptop'), runs=tmp_path)
 
 
+class Bytes:
+    "The bytes of an image as features, along either path."
+    dims, source, compute = 64, 'planted', 'float64'
+    def __call__(self, images, *, bits, path='plain', progress=False): return as_rgb(images, bits, path).reshape(len(images), -1)[:, ::6].astype(float)
+
+
 def test_the_released_image_path_is_another_score_and_leaves_the_plain_one_where_it_was(small, monkeypatch, tmp_path):
-    class Features:
-        dims, source, compute = 64, 'planted', 'float64'
-        def __call__(self, images, *, bits, path='plain', progress=False): return as_rgb(images, bits, path).reshape(len(images), -1)[:, ::6].astype(float)
-    monkeypatch.setattr(protocol, '_inception', lambda dims: Features())
-    monkeypatch.setattr(protocol, 'check_features', lambda dims, scale: dims or 64)
-    plain, along = (sample_scores(NIF, n=40, path=path, runs=tmp_path) for path in ('plain', 'released'))
-    assert plain['kid'] != along['kid'] and (plain['path'], along['path']) == ('plain', 'released') and 'originals' in plain and 'originals' not in along
-    assert 'path' not in protocol._settings(NIF, 40, 1.0, 1.0, 'trained', None, None) and scored(NIF, n=40, path='released', runs=tmp_path) and not scored(NIF, n=40, s=0.0, path='released', runs=tmp_path)
-    assert (reference_features(NIF, path='released', runs=tmp_path) != reference_features(NIF, runs=tmp_path)).any()
-    for wrong in (dict(path='jpeg'), dict(path='released', reference='train'), dict(path='released', dims='pixels')):
-        with pytest.raises(ValueError, match='path'): sample_scores(NIF, n=40, runs=tmp_path, **wrong)
+    monkeypatch.setattr(protocol, '_inception', lambda dims: Bytes()); monkeypatch.setattr(protocol, 'find_weights', lambda dims: None)
+    plain, along = (sample_scores(NIF, n=40, dims=64, image_path=path, runs=tmp_path) for path in ('plain', 'released'))
+    samples, test = draw(small['NIF-8'], protocol.scoring_key(), 40, t=1.0, s=1.0), protocol.reference_images(NIF, 'test')[0]
+    for found, path in ((plain, 'plain'), (along, 'released')): assert found['image_path'] == path and found['kid']['value'] == kid(*(Bytes()(x, bits=3, path=path) for x in (samples, test)))['value']
+    assert plain['kid'] != along['kid'] and 'originals' in plain and 'originals' not in along
+    assert scored(NIF, n=40, dims=64, image_path='released', runs=tmp_path) and not scored(NIF, n=40, s=0.0, dims=64, image_path='released', runs=tmp_path)
+    for wrong in (dict(image_path='jpeg'), dict(image_path='released', reference='train'), dict(image_path='released', dims='pixels'), dict(image_path='released')):
+        with pytest.raises(ValueError, match='image_path'): sample_scores(NIF, n=40, runs=tmp_path, **wrong)
 
 
-def test_distortion_is_a_share_of_the_way_to_the_nf(monkeypatch):
+def test_a_plain_score_keeps_its_file_name(small):
+    settings = protocol._settings(experiment('fashion_mnist', 'NIF-64', scale='laptop'), 2000, 1.0, 0.0, 'trained', None, None)
+    assert config_hash(settings) == '682efdba52'                                               # the scores kept in results/laptop/runs are found by it
+
+
+def test_distortion_is_a_share_of_the_way_to_the_nf(monkeypatch, tmp_path):
     planted = {('NF', 1.0, 'trained'): 0.9, ('NIF-8', 0.0, 'trained'): 0.4, ('NIF-8', 1.0, 'trained'): 0.8, ('NIF-8', 1.0, 'released'): 1.4}
     monkeypatch.setattr(off_manifold, 'looks_at_hand', lambda config, s, sampler: (config.model, s, sampler) in planted)
     monkeypatch.setattr(off_manifold, 'measure', lambda config, s, sampler: dict(roughness=dict(mean=planted[config.model, s, sampler], se=0.01, n=200)))
@@ -111,8 +120,24 @@ def test_distortion_is_a_share_of_the_way_to_the_nf(monkeypatch):
     assert ways == pytest.approx({'trained': 0.8, 'released': 2.0}) and off_manifold.distortion([NIF]) is None
     cells = off_manifold.distortion_section(off_manifold.distortion([NF, NIF]), 'digits', 3)[0]['table'][1]
     assert [c[-1] for c in cells] == ['80% ± 3%', '200% ± 5%']
-    planted['NF', 1.0, 'trained'] = 0.41
-    assert off_manifold.distortion([NF, NIF])['models']['NIF-8']['trained']['way'] is None
+    planted['NF', 1.0, 'trained'] = 0.45
+    assert 'undecided' in off_manifold.distortion_section(off_manifold.distortion([NF, NIF]), 'digits', 3)[0]['table'][1][0][-1]
+    monkeypatch.undo(); monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path))
+    assert not samples.looks_at_hand(NIF, 0.0, 'trained')
+    (tmp_path/NIF.name/'scores').mkdir(parents=True)
+    (tmp_path/NIF.name/'scores'/f"looks-{config_hash(samples._looks(0.0, 'trained', samples.N_MEASURED))}.json").write_text('{}')
+    assert samples.looks_at_hand(NIF, 0.0, 'trained') and not samples.looks_at_hand(NIF, 1.0, 'trained')                 # restored numbers are enough
+
+
+def test_a_row_says_what_the_protocol_asks_beyond_it():
+    configs = [experiment(d, m, scale='laptop') for d, m in (('celeba', 'NF'), ('celeba', 'NIF-64'), ('celeba', 'NIF-128'))]
+    score = lambda seconds: dict(seconds=seconds)
+    row = lambda points: dict(scores=dict(trained={'0': score(40.0), '1': score(42.0)}), choices={'0': dict(trained=dict(points=[0] * points)) if points else {}})
+    rows = {'NF': row(0), 'NIF-64': row(5), 'NIF-128': row(5)}
+    asked = table1.asked_for(rows, 2_000, configs)
+    assert asked == dict(n=10_000, points={'NIF-128': (5, 15)}, seconds=42.0)                                         # five are all that CelebA's NIF-64 is asked for
+    assert '2,000 samples in place of 10,000 and 5 values of √s in place of 15 (NIF-128)' in table1.asked_told(asked, 2_000) and '42 s' in table1.asked_told(asked, 2_000)
+    assert table1.asked_for(rows | {'NIF-128': row(15)}, 10_000, configs) is None and table1.asked_told(None, 10_000) == ''
 
 
 def test_rows_say_what_is_missing(monkeypatch, tmp_path):
