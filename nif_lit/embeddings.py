@@ -85,7 +85,7 @@ def four_ways(x, labels):
     known, found = np.arange(len(x)) % 2 == 0, {}
     for way, (given, n_neighbors) in WAYS.items():
         points = umap_embedding(x, labels if given else np.where(known, labels, -1) if given is None else None, n_neighbors=n_neighbors)
-        found[way] = picture_accuracy(points, labels, known=known if given is None else None) | dict(points=np.round(points, 3).tolist())
+        found[way] = picture_accuracy(points, labels, known=known if given is None else None) | dict(points=np.round(np.asarray(points, np.float64), 3).tolist())
     return found
 
 
