@@ -123,7 +123,9 @@ def _table1_number(row, records):
     return dict(value=score['frechet'], text=f"{score['frechet']:.2f}", note=f"n = {found['n']:,}")
 
 
-def _models(records, dataset): return [m for m in dig(records, 'table1', dataset, 'rows') or {} if m.startswith('NIF')]
+def _models(records, dataset):
+    "The NIFs of Table 1's record, by M: JSON keeps them by letter."
+    return sorted((m for m in dig(records, 'table1', dataset, 'rows') or {} if m.startswith('NIF')), key=lambda m: int(m.split('-')[1]))
 
 
 def _mean_change(pairs):
@@ -264,7 +266,7 @@ def _recalls(cells, records):
     told = []
     for dataset in dict.fromkeys(i.split('.')[1] for i in cells):
         rows = dig(records, 'table1', dataset, 'rows') or {}
-        recall = {m: dig(r, 'scores', 'trained', '1' if m == 'NF' else '0', 'recall') for m, r in rows.items()}
+        recall = {m: dig(rows, m, 'scores', 'trained', '1' if m == 'NF' else '0', 'recall') for m in ('NF', *_models(records, dataset))}
         if any(v is not None for v in recall.values()): told.append(f'recall, {NAMES[dataset]}: ' + ', '.join(f'{m} {v:.2f}' for m, v in recall.items() if v is not None))
     return '; '.join(told)
 
