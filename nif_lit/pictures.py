@@ -333,11 +333,15 @@ def gallery(folder, *, title, intro, sections, provenance=None):
     return write_bytes(folder / 'index.html', page.encode())
 
 # %% ../nbs/24_pictures.ipynb #fbc58e47
-def markdown_table(header, rows):
-    "A Markdown table: header (k,), rows of k cells, any type; None is blank, number columns are right-aligned. Raises `ValueError` for a row of another length."
+def markdown_table(header, rows, widths=None):
+    """A Markdown table: header (k,), rows of k cells, any type; None is blank, number columns are right-aligned.
+
+    widths: relative widths of the columns (k,), whole numbers from 3, which Pandoc keeps in a table whose cells are long. Raises `ValueError` for a row or widths of another length.
+    """
     header, rows, numeric = _cells(header, rows)
+    if widths is not None and (len(widths) != len(header) or min(widths) < 3): raise ValueError(f'expected {len(header)} widths of 3 or more, got {list(widths)}')
     line = lambda cells: '| ' + ' | '.join(' '.join(c.split()).replace('|', '\\|') for c in cells) + ' |'
-    return '\n'.join([line(header), '|' + '|'.join('---:' if right else '---' for right in numeric) + '|', *map(line, rows)])
+    return '\n'.join([line(header), '|' + '|'.join('-' * w + ':' * right for w, right in zip(widths or [3] * len(header), numeric)) + '|', *map(line, rows)])
 
 
 def page_sections(folder, sections, level=3):

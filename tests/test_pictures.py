@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 import nif_lit.pictures as pictures
-from nif_lit.pictures import COLOURS, curve_figure, dots_figure, gallery, grid_figure, label_colours, png, save_png, style, text_table, tile
+from nif_lit.pictures import COLOURS, curve_figure, dots_figure, gallery, grid_figure, label_colours, markdown_table, png, save_png, style, text_table, tile
 
 
 def levels(n, H, W, C, bits, seed=0): return np.random.default_rng(seed).integers(0, 2 ** bits, (n, H, W, C)).astype(np.uint8)
@@ -216,6 +216,12 @@ def test_text_table_aligns():
     table = text_table(['model', 'bits/dim', 'M', 'note'], [['NF', '1.5 \u00b1 0.1', None, 'a\nb'], ['NIF-128', '12.25', 128, '7 of 9']])
     assert table.split('\n') == ['model     bits/dim    M  note', '-------  ---------  ---  ------', 'NF       1.5 \u00b1 0.1       a b', 'NIF-128      12.25  128  7 of 9']
     assert text_table(['a', 'bb'], []) == 'a  bb\n-  --'
+
+
+def test_widths_of_a_markdown_table_are_dashes():
+    assert markdown_table(('a', 'n'), [('x', 1)], (5, 3)).splitlines()[1] == '|-----|---:|' and markdown_table(('a', 'n'), [('x', 1)]).splitlines()[1] == '|---|---:|'
+    for widths in ((5,), (5, 2)):
+        with pytest.raises(ValueError, match='expected 2 widths'): markdown_table(('a', 'n'), [('x', 1)], widths)
 
 
 def test_text_table_refuses():

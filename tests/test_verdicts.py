@@ -172,8 +172,8 @@ def test_a_small_M_may_be_better_than_the_largest_and_not_much_worse(tmp_path, s
 def test_rows_of_table_1_say_what_is_asked_beyond_them(tmp_path):
     rows = table1_record(NIF_128=(-0.4, -0.02, 0.004, 1, None)) | dict(asked=dict(n=10_000, points={'NIF-128': [5, 15]}, seconds=42.0))
     found = judged_of(tmp_path, table1=dict(celeba=rows))
-    assert 'n = 2,000 of the 10,000 asked for (one score takes 42 s), 5 of 15 values' in found['table1.celeba.NIF-128.trained']['note']
-    assert '10,000 asked for' in found['question.reverts.celeba.trained']['note'] and 'values of' not in found['question.reverts.celeba.trained']['note']
+    assert 'n = 2,000 of 10,000, for time, 5 of 15 values' in found['table1.celeba.NIF-128.trained']['note']
+    assert 'of 10,000, for time' in found['question.reverts.celeba.trained']['note'] and 'values of' not in found['question.reverts.celeba.trained']['note']
 
 
 def test_differences_from_the_grey_pair_alone(monkeypatch, tmp_path):
