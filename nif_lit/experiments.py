@@ -271,9 +271,7 @@ _SCORE = re.compile(r'[a-z0-9_]+(-[a-z0-9_]+)*-[0-9a-f]{10}\.json')
 def keep_numbers(config, to, *, runs=None):
     """Writes what a finished run found, without its parameters, to to/<name>.json and returns the path: experiment, result, metrics (images and bits/dim of each line), scores.
 
-    A score of more than `LARGEST` bytes, as the coordinates of a UMAP are, is left out: it belongs to a picture that needs the parameters anyway.
-
-    Raises `FileNotFoundError` when it has not finished.
+    A score of more than `LARGEST` bytes, as the coordinates of a UMAP are, is left out: it belongs to a picture that needs the parameters anyway. Raises `FileNotFoundError` when it has not finished.
     """
     home = Path(runs or runs_folder())/config.name
     if not finished(config, runs=runs): raise FileNotFoundError(f'{config.name} has not finished; run it first')

@@ -223,13 +223,14 @@ def _range_settings(config, n): return dict(n=n, lam=published()['released_code'
 
 def range_effect(config, n):
     "What not undoing the range of λ does to n test images at their bins' centres: RMS change in displayed levels (of 255), and their distance to as many training images at theirs, undone and not. Kept beside the run."
+    settings = _range_settings(config, n); lam = settings['lam']
     def compute():
         x, f = dataset_of(config.dataset, config.bits, config.split).test[:n], extractor(config, check_features(None, config.scale))
-        a, b, reference = displayed(x, config.bits), displayed(x, config.bits, lam := published()['released_code']['lambda']), f(displayed(reference_images(config, 'train')[0][:n], config.bits), bits=8)
+        a, b, reference = displayed(x, config.bits), displayed(x, config.bits, lam), f(displayed(reference_images(config, 'train')[0][:n], config.bits), bits=8)
         found = {name: frechet_distance(f(v, bits=8), reference) for name, v in (('undone', a), ('not_undone', b))}
         return dict(rms=float(np.sqrt(np.mean((a.astype(float) - b) ** 2))), by_formula=float(255 * lam * np.sqrt(np.mean((1 - 2 * (x.astype(float) + 0.5) / 2 ** config.bits) ** 2))),
                     **{k: v['value'] for k, v in found.items()}, name=found['undone']['name'] if check_features(None, config.scale) != 'pixels' else 'FD-pixels', n=len(x), n_reference=len(reference))
-    return cached(config, 'range', _range_settings(config, n), compute)
+    return cached(config, 'range', settings, compute)
 
 
 def image_path(nf, nif, n):

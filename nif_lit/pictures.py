@@ -227,6 +227,7 @@ def dots_figure(table, xlabel, *, title=None, reference=None, digits=3, width=5.
             ax.annotate(label, (x, 1), xycoords=ax.get_xaxis_transform(), xytext=(0, 3), textcoords='offset points', ha='center', fontsize=8.5)
         ax.set(xlabel=xlabel, yticks=range(len(table)), yticklabels=[r['label'] for r in table], ylim=(len(table) - 0.45, -0.55))
         ax.set_title(title or '', pad=18 if reference else 6)
+        ax.locator_params(axis='x', nbins=5)                                                      # labels of four decimals run together where there are more
         ax.margins(x=0.06); ax.tick_params(axis='y', length=0); ax.grid(axis='x', color='#e4e4e4', lw=0.8); ax.set_axisbelow(True)
         return _settled(fig)
 

@@ -132,6 +132,14 @@ def test_files_of_other_kinds_are_refused(spoil, tmp_path):
     path.write_text('[1, 2'); pytest.raises(ValueError, experiments.restore_numbers, path, runs=tmp_path/'elsewhere')
 
 
+def test_coordinates_of_a_picture_are_no_numbers_to_keep(tmp_path):
+    config = plan('smoke', seeds=1)[0]
+    scores = tmp_path/config.name/'scores'; scores.mkdir(parents=True)
+    (tmp_path/config.name/'metrics.jsonl').write_text(''); (tmp_path/config.name/'result.json').write_text('{}')
+    for name, n in (('small-0123456789', 10), ('large-0123456789', experiments.LARGEST)): (scores/f'{name}.json').write_text(json.dumps(dict(points=[0] * n)))
+    assert list(json.loads(experiments.keep_numbers(config, tmp_path/'kept', runs=tmp_path).read_text())['scores']) == ['small-0123456789.json']
+
+
 def test_numbers_in_the_project_can_be_put_back(tmp_path):
     files = sorted((Path(__file__).parents[1]/'results').glob('*/runs/*.json'))
     assert files                                                                # a clone has them: git does not ignore this folder of runs
