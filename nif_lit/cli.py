@@ -40,7 +40,7 @@ def reproduce(names: Annotated[Optional[list[str]], typer.Argument(help='all, ta
               scale: Annotated[str, typer.Option(help='smoke (digits, minutes), laptop or paper.')] = os.environ.get('NIF_SCALE', 'smoke'),
               dataset: Annotated[Optional[str], typer.Option(help='Only the runs on that data set.')] = None,
               seeds: Annotated[Optional[int], typer.Option(min=1, help='Only the first so many seeds of each model.')] = None,
-              out: Annotated[Optional[Path], typer.Option(help='Where the gallery goes; default results/SCALE.')] = None, quiet: Quiet = False):
+              out: Annotated[Optional[Path], typer.Option(help='Where the gallery goes; default results/SCALE, or results/SCALE-DATASET where only a part is made.')] = None, quiet: Quiet = False):
     "Make figures and tables: trains what they need (or reads it), and writes a gallery. Interrupted, the same command goes on."
     from nif_lit.reproduce import reproduce
     reproduce(names or ['all'], scale=scale, dataset=dataset, seeds=seeds, out=out, progress=not quiet, echo=typer.echo)

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['SCALES', 'MODELS', 'PAPER_MODELS', 'DATASETS_AT', 'LARGEST', 'Experiment', 'nearest', 'experiment', 'provenance',
            'runs_folder', 'dataset_of', 'evaluation_key', 'finished', 'run', 'load_run', 'plan', 'by_model',
-           'by_dataset', 'published', 'is_cached', 'cached', 'Figure', 'trains', 'may_score', 'make', 'keep_numbers',
-           'restore_numbers']
+           'by_dataset', 'published', 'is_cached', 'cached', 'Figure', 'trains', 'may_score', 'default_out',
+           'keep_record', 'make', 'keep_numbers', 'restore_numbers']
 
 # %% ../nbs/25_experiments.ipynb #f3785d83
 import dataclasses
@@ -247,14 +247,32 @@ def may_score(config, *, runs=None):
     return trains() and finished(config, runs=runs, parameters=True)
 
 
+def default_out(scale, needed, wanted, *, seeds=None, **choice):
+    "The folder of results: results/<scale>, or, where a choice leaves out some of the runs that are needed, one beside it that says so, as results/laptop-cifar10-1-seed."
+    named = [str(v) for v in choice.values() if v is not None] + ([f'{seeds}-seed{"s" * (seeds > 1)}'] if seeds is not None else [])
+    return Path('results')/'-'.join([scale, *(named if len(wanted) < len(needed) else [])])
+
+
+def keep_record(figure, scale, out, configs):
+    "Raises `RuntimeError` if out/<name>.json was made of runs of this figure that are not among configs: hours of training are not replaced by a part of them."
+    path = Path(out)/f'{figure.name}.json'
+    if not path.exists(): return
+    before, needed = json.loads(path.read_text()).get('runs', []), {c.name for c in figure.needs(scale)}
+    lost = sorted((set(before) & needed) - {c.name for c in configs})
+    if lost: raise RuntimeError(f'{path} was made of {len(before)} runs; this would replace it by a record without {len(lost)} of them ({lost[0]}{", ..." * (len(lost) > 1)}): give another out, or remove that file first')
+
+
 def make(figure, *, scale='smoke', out=None, runs=None, progress=True, seeds=None, **choice):
     """Makes one Figure: trains what it needs (with NIF_LIT_TRAIN=0: takes what has finished), draws, writes out/<name>.json; returns (record, sections).
 
-    out: default results/<scale>. seeds: only the first so many; choice: fields that the runs must have, as dataset='cifar10'. Raises `ValueError` for unknown names, `RuntimeError` where no run has finished.
+    out: default that of `default_out`. seeds: only the first so many; choice: fields that the runs must have, as dataset='cifar10'. Raises `ValueError` for unknown names, `RuntimeError` where no
+    run has finished, or where out holds a record of runs that this one lacks (`keep_record`).
     """
     nearest('scale', scale, SCALES)
-    out = Path(out or Path('results')/scale)
-    wanted = [c for c in figure.needs(scale) if all(getattr(c, k) == v for k, v in choice.items() if v is not None) and (seeds is None or c.seed < seeds)]
+    needed = figure.needs(scale)
+    wanted = [c for c in needed if all(getattr(c, k) == v for k, v in choice.items() if v is not None) and (seeds is None or c.seed < seeds)]
+    out = Path(out or default_out(scale, needed, wanted, seeds=seeds, **choice))
+    if wanted: keep_record(figure, scale, out, wanted if trains() else [c for c in wanted if finished(c, runs=runs, parameters=figure.parameters)])
     for config in wanted:
         if trains(): run(config, runs=runs, progress=progress, parameters=figure.parameters)
     configs = [c for c in wanted if finished(c, runs=runs, parameters=figure.parameters)]

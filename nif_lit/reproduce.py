@@ -9,7 +9,7 @@ __all__ = ['FIGURES', 'find_figures', 'work', 'train_all', 'reproduce']
 import time
 from pathlib import Path
 from . import architectures, deep, embeddings, off_manifold, paper_and_code, reconstructions, samples, table1, table2, temperature
-from .experiments import SCALES, finished, make, nearest, provenance, run, runs_folder, trains
+from .experiments import SCALES, default_out, finished, keep_record, make, nearest, provenance, run, runs_folder, trains
 from .pictures import gallery, text_table
 
 # %% ../nbs/39_reproduce.ipynb #fb4f12f6
@@ -44,20 +44,25 @@ def train_all(configs, *, parameters=(), progress=True, echo=print):
 
 
 def reproduce(names=('all',), *, scale='smoke', dataset=None, seeds=None, out=None, progress=True, echo=print):
-    """Makes the named figures and tables: trains what they need (or reads it), draws them, and writes JSON, PNG and index.html under out (default results/<scale>).
+    """Makes the named figures and tables: trains what they need (or reads it), draws them, and writes JSON, PNG and index.html under out (default: `default_out`).
 
     names: of `FIGURES`, their aliases, or 'all'. dataset: only runs on that set; seeds: only the first so many. Returns the path of the gallery. Interrupted, the same call goes on where it
     stopped. A figure that uses no run of that data set is passed over; with NIF_LIT_TRAIN=0 one whose runs are missing is said to be not run. Raises `ValueError` for an unknown name; asked for
-    one figure whose runs are missing, with NIF_LIT_TRAIN=0, `RuntimeError`.
+    one figure whose runs are missing, with NIF_LIT_TRAIN=0, `RuntimeError`, as where out holds a record of more runs than this one would.
     """
     figures = find_figures(names)
     nearest('scale', scale, SCALES)
     wanted = {c.name: c for f in figures for c in f.needs(scale) if dataset in (None, c.dataset) and c.seed < (seeds or 99)}
     if dataset is not None and not wanted: raise ValueError(f'no figure among {", ".join(f.name for f in figures)} uses {dataset!r} at {scale} scale')
+    needed_by_all = {c.name: c for f in figures for c in f.needs(scale)}
+    out = Path(out or default_out(scale, needed_by_all, wanted, dataset=dataset, seeds=seeds))
+    for figure in figures:                                                      # before hours of training, not after them
+        own = [c for c in figure.needs(scale) if c.name in wanted and (trains() or finished(c, parameters=figure.parameters))]
+        if own: keep_record(figure, scale, out, own)
     done = sum(finished(c) for c in wanted.values())
     echo(f'{len(figures)} of {len(FIGURES)} figures and tables, from {len(wanted)} runs at {scale} scale; {done} finished before')
     if trains(): train_all(list(wanted.values()), parameters=[c for f in figures if f.parameters for c in f.needs(scale)], progress=progress, echo=echo)
-    out, sections = Path(out or Path('results')/scale), []
+    sections = []
     for k, figure in enumerate(figures):
         began, needed = time.monotonic(), figure.needs(scale)
         own = [c for c in needed if c.name in wanted]

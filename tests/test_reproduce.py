@@ -70,6 +70,29 @@ def test_what_has_not_run_is_said_and_what_was_cut_off_goes_on(tmp_path, monkeyp
     assert work(dataclasses.replace(nf, images=3 * nf.images)) == 3 * work(nf) and work(dataclasses.replace(nf, channels=8)) > 2 * work(nf)
 
 
+def test_a_record_is_not_replaced_by_a_part_of_it(tmp_path, monkeypatch):
+    from nif_lit.experiments import default_out, write_json
+    monkeypatch.setenv('NIF_LIT_TRAIN', '0'); monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path/'runs')); monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(SCALES['smoke'], 'digits', SCALES['smoke']['digits'] | dict(images=640, steps=1, channels=4))
+    needed = TABLE2.needs('smoke'); nf, nif = needed[0], [c for c in needed if c.model == 'NIF-8'][0]
+    run(nf, progress=False)
+    for held, refused in ((nf.name, False), (nif.name, True), ('a-run-of-another-config', False)):
+        path = tmp_path/'out'/'table2.json'
+        write_json(path, dict(result={}, runs=[nf.name, held])); before = path.read_bytes()
+        for call in (lambda: make(TABLE2, out=path.parent), lambda: reproduce(['table2'], out=path.parent, progress=False, echo=str)):
+            if not refused: call(); continue
+            with pytest.raises(RuntimeError, match='made of 2 runs.*without 1 of them.*NIF-8'): call()
+            assert path.read_bytes() == before
+    monkeypatch.delenv('NIF_LIT_TRAIN')                                         # said before training, which would fail here
+    monkeypatch.setattr(experiments, 'fit', None)
+    write_json(path, dict(result={}, runs=[c.name for c in needed]))
+    with pytest.raises(RuntimeError, match='without 8 of them'): reproduce(['table2'], seeds=1, out=path.parent, progress=False, echo=str)
+    assert [str(default_out('laptop', [1, 2], part, dataset=d, seeds=k)) for part, d, k in (([1, 2], 'cifar10', 1), ([1], 'cifar10', None), ([1], None, 1), ([1], 'celeba', 2))] == [
+        'results/laptop', 'results/laptop-cifar10', 'results/laptop-1-seed', 'results/laptop-celeba-2-seeds']
+    make(TABLE2, seeds=1, model='NF')
+    assert (tmp_path/'results'/'smoke-NF-1-seed'/'table2.json').exists() and not (tmp_path/'results'/'smoke').exists()
+
+
 def test_unequal_training_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path))
     configs = plan('smoke', seeds=1)[:2]
