@@ -18,7 +18,7 @@ from .data import write_bytes
 
 # %% ../nbs/24_pictures.ipynb #c94083d4
 COLOURS = {'data': '#7f7f7f', 'NF': '#e8771a', 'NIF': '#2272b4', 'reference': '#000000'}
-_BLUES = ((0x5f, 0xa3, 0xd9), (0x0a, 0x2c, 0x55))                    # the NIF shades run from the first to the second
+_BLUES = (0x8f, 0xd0, 0xee), (0x4a, 0x9b, 0xd4), (0x0a, 0x14, 0x5a)          # NIF-8, NIF-64 and NIF-512; between them by log M
 RC = {'figure.dpi': 90, 'savefig.dpi': 'figure', 'font.family': 'DejaVu Sans', 'font.size': 10, 'axes.titlesize': 11,
       'axes.titlelocation': 'left', 'axes.spines.top': False, 'axes.spines.right': False, 'axes.edgecolor': '#555555',
       'axes.prop_cycle': "cycler('color', ['#2272b4', '#e8771a', '#7f7f7f', '#000000'])", 'legend.frameon': False,
@@ -42,13 +42,12 @@ def _kind(label):
 def label_colours(labels):
     """A dict label -> hex colour. 'NF...' is orange, '...NIF-M...' blue, 'data...' grey, anything else black (the reference).
 
-    Several M in one call are shades of blue, darker as M grows; a single one is the plain blue.
+    The blue of a NIF depends on its M alone: darker as M grows from 8 to 512, the plain blue without an M.
     """
-    Ms = sorted({M for kind, M in map(_kind, labels) if M is not None})
     def shade(M):
-        w = Ms.index(M) / (len(Ms) - 1)
-        return '#' + ''.join(f'{round(a + w * (b - a)):02x}' for a, b in zip(*_BLUES))
-    return {label: shade(M) if M is not None and len(Ms) > 1 else COLOURS[kind] for label in labels for kind, M in [_kind(label)]}
+        w = np.interp(np.log2(max(M, 1)), (3, 6, 9), (0, 1, 2))
+        return '#' + ''.join(f'{round(float(np.interp(w, (0, 1, 2), channel))):02x}' for channel in zip(*_BLUES))
+    return {label: COLOURS[kind] if M is None else shade(M) for label in labels for kind, M in [_kind(label)]}
 
 # %% ../nbs/24_pictures.ipynb #c1d2ee2f
 def _levels(images, bits, name='images'):
@@ -176,17 +175,19 @@ def _settled(fig):
     return fig
 
 
-def curve_figure(metrics, xlabel, ylabel, *, title=None, reference=None, log_x=False, size=(5.4, 3.1)):
+def curve_figure(metrics, xlabel, ylabel, *, title=None, reference=None, log_x=False, size=(5.4, 3.1), legend='ends'):
     """A figure with one line per entry of `metrics`, a dict label -> (x, y), x (k,), y (k,) or (seeds, k); colours by `label_colours`. NaN leaves a hole.
 
-    Of several seeds the mean is drawn, and each seed thin behind it. reference: dict label -> y, drawn as dashed black levels. size: inches, at 90 dots each. Raises `ValueError` where shapes differ or nothing is there.
+    Of several seeds the mean is drawn, and each seed thin behind it. reference: dict label -> y, drawn as dashed black levels. size: inches, at 90 dots each. legend: 'ends', in the order in
+    which the lines end, or 'given', in that of `metrics`. Raises `ValueError` where shapes differ or nothing is there.
     """
     if not (isinstance(metrics, dict) and metrics): raise ValueError(f'metrics: expected a non-empty dict label -> (x, y), got {metrics!r}')
+    if legend not in ('ends', 'given'): raise ValueError(f"legend must be 'ends' or 'given', got {legend!r}")
     series, colours, seen = {label: _series(label, *xy) for label, xy in metrics.items()}, label_colours(metrics), []
     with style():
         fig = _figure_class()(figsize=size, layout='constrained'); ax = fig.add_subplot()
         def last(label): return next((v for v in series[label][1].mean(0)[::-1] if np.isfinite(v)), -np.inf)
-        for label in sorted(series, key=last, reverse=True):
+        for label in sorted(series, key=last, reverse=True) if legend == 'ends' else series:
             (x, ys), c = series[label], colours[label]
             if len(ys) > 1: ax.plot(x, ys.T, color=c, lw=0.7, alpha=0.5)
             ax.plot(x, ys.mean(0), label=label, color=c, lw=1.8, ls=('-', ':', '-.')[seen.count(c) % 3], marker='o' if len(x) == 1 else None)

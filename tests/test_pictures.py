@@ -92,8 +92,8 @@ def test_grid_has_room_for_its_text():
 
 def test_grid_label_colours():
     x = levels(1, 8, 8, 1, 3)
-    shown = {t.get_text(): t.get_color() for t in grid_figure({'data': x, 'NF': x, 'NIF-16': x, 's = 1': x}, 3).texts}
-    assert shown == {'data': COLOURS['data'], 'NF': COLOURS['NF'], 'NIF-16': COLOURS['NIF'], 's = 1': COLOURS['reference']}
+    shown = {t.get_text(): t.get_color() for t in grid_figure({'data': x, 'NF': x, 'NIF': x, 's = 1': x}, 3).texts}
+    assert shown == {'data': COLOURS['data'], 'NF': COLOURS['NF'], 'NIF': COLOURS['NIF'], 's = 1': COLOURS['reference']}
 
 
 X = levels(2, 8, 8, 1, 3)
@@ -111,23 +111,27 @@ def luminance(colour): return np.dot([int(colour[i:i + 2], 16) for i in (1, 3, 5
 
 
 def test_label_colours():
-    one = label_colours(['NF', 'NF seed 1', 'nif-64', 'deep NIF-64', 'data (test)', 'published', 'NFX', 'database'])
-    assert one == {'NF': COLOURS['NF'], 'NF seed 1': COLOURS['NF'], 'nif-64': COLOURS['NIF'], 'deep NIF-64': COLOURS['NIF'], 'data (test)': COLOURS['data'],
+    one = label_colours(['NF', 'NF seed 1', 'nif', 'deep NIF', 'data (test)', 'published', 'NFX', 'database'])
+    assert one == {'NF': COLOURS['NF'], 'NF seed 1': COLOURS['NF'], 'nif': COLOURS['NIF'], 'deep NIF': COLOURS['NIF'], 'data (test)': COLOURS['data'],
                    'published': COLOURS['reference'], 'NFX': COLOURS['reference'], 'database': COLOURS['reference']}
     many = label_colours(['NIF-128', 'NIF-8', 'NIF-16', 'NF'])
     assert luminance(many['NIF-8']) > luminance(many['NIF-16']) > luminance(many['NIF-128']) and many['NF'] == COLOURS['NF']
+    assert all(label_colours([name]) == {name: many[name]} for name in many), 'the same colour in every figure'
     for name in ('NIF-8', 'NIF-16', 'NIF-128'): assert int(many[name][1:3], 16) < int(many[name][3:5], 16) < int(many[name][5:7], 16), 'a shade of blue'
 
 
 def test_curves_draw_the_numbers_in_their_colours():
     x = np.arange(5.0); ys = np.stack([x, x + 2])
-    figure = curve_figure({'NF': (x, 3 - x), 'NIF-8': (x, ys), 'NF again': (x, 10 - x)}, 'images', 'bits/dim', reference={'uniform': 3.0}); ax = figure.axes[0]
+    figure = curve_figure({'NF': (x, 3 - x), 'NIF': (x, ys), 'NF again': (x, 10 - x)}, 'images', 'bits/dim', reference={'uniform': 3.0}); ax = figure.axes[0]
     lines = {line.get_label(): line for line in ax.lines}
     assert np.array_equal(lines['NF'].get_ydata(), 3 - x) and lines['NF'].get_color() == lines['NF again'].get_color() == COLOURS['NF']
     assert lines['NF'].get_linestyle() != lines['NF again'].get_linestyle()
-    assert np.array_equal(lines['NIF-8'].get_ydata(), x + 1) and sum(line.get_color() == COLOURS['NIF'] for line in ax.lines) == 3
+    assert np.array_equal(lines['NIF'].get_ydata(), x + 1) and sum(line.get_color() == COLOURS['NIF'] for line in ax.lines) == 3
     assert (lines['uniform'].get_linestyle(), lines['uniform'].get_color()) == ('--', COLOURS['reference']) and set(lines['uniform'].get_ydata()) == {3.0}
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ['NF again', 'NIF-8', 'NF', 'uniform']
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ['NF again', 'NIF', 'NF', 'uniform']
+    given = curve_figure({'NF': (x, 3 - x), 'NIF-64': (x, ys)}, 'images', 'bits/dim', legend='given').axes[0]
+    assert [t.get_text() for t in given.get_legend().get_texts()] == ['NF', 'NIF-64']
+    with pytest.raises(ValueError, match="'ends' or 'given', got 'best'"): curve_figure({'NF': (x, x)}, 'x', 'y', legend='best')
     assert not ax.spines['top'].get_visible() and not ax.spines['right'].get_visible() and (ax.get_xlabel(), ax.get_ylabel()) == ('images', 'bits/dim')
     assert pixels(curve_figure({'NF': ([1, 10, 100], [3, np.nan, 1])}, 'x', 'y', log_x=True)).std() > 0
 
@@ -139,13 +143,13 @@ def test_curves_refuse(metrics, message):
 
 
 def test_dots_show_each_seed_the_mean_and_the_deviation():
-    table = [dict(label='NF', mean=2.0, sd=0.5, values=[1.5, 2.0, 2.5]), dict(label='NIF-8', mean=3.0, sd=None, values=[3.0])]
+    table = [dict(label='NF', mean=2.0, sd=0.5, values=[1.5, 2.0, 2.5]), dict(label='NIF', mean=3.0, sd=None, values=[3.0])]
     ax = dots_figure(table, 'bits/dim', reference={'paper': 2.7}).axes[0]
     dots = [line for line in ax.lines if line.get_marker() == 'o']
     assert [list(d.get_xdata()) for d in dots] == [[1.5, 2.0, 2.5], [3.0]] and [d.get_color() for d in dots] == [COLOURS['NF'], COLOURS['NIF']]
     bars = [segment[:, 0].tolist() for c in ax.collections for segment in c.get_segments()]
     assert bars == [[1.5, 2.5]]
-    assert [t.get_text() for t in ax.get_yticklabels()] == ['NF', 'NIF-8'] and ax.get_ylim()[0] > ax.get_ylim()[1], 'the first row stands on top'
+    assert [t.get_text() for t in ax.get_yticklabels()] == ['NF', 'NIF'] and ax.get_ylim()[0] > ax.get_ylim()[1], 'the first row stands on top'
     texts = [t.get_text() for t in ax.texts]
     assert texts == ['2.000 \u00b1 0.500', '3.000', 'paper']
 

@@ -70,6 +70,17 @@ def test_what_has_not_run_is_said_and_what_was_cut_off_goes_on(tmp_path, monkeyp
     assert work(dataclasses.replace(nf, images=3 * nf.images)) == 3 * work(nf) and work(dataclasses.replace(nf, channels=8)) > 2 * work(nf)
 
 
+def test_one_seed_borrows_the_spread_of_others():
+    from nif_lit.table2 import borrow
+    pair = lambda mean, se, sd, seeds: dict(paired=dict(mean=mean, se=se, sd_seeds=sd, seeds=seeds), harm='better')
+    record = dict(a={'NF': dict(paired=None, harm=None), 'NIF-64': pair(0.02, 0.0005, 0.0007, 2), 'NIF-128': pair(0.02, 0.0001, None, 1)}, b={'NIF-64': pair(0.001, 0.0001, None, 1), 'NIF-128': pair(-0.012, 0.0001, None, 1)})
+    found = borrow(record)
+    assert [[r['paired']['borrowed'] for r in rows.values() if r['paired']] for rows in found.values()] == [[None, 0.0007], [0.0007, 0.0007]]
+    assert [r['harm'] for rows in found.values() for r in rows.values()] == [None, 'better', 'better', 'harmless', 'harmed']        # 0.001 is within twice the spread, whatever its error over images says
+    alone = borrow(dict(b={'NIF-64': pair(0.001, 0.0001, None, 1)}))['b']['NIF-64']
+    assert alone['harm'] == 'better' and alone['paired']['borrowed'] is None
+
+
 def test_a_record_is_not_replaced_by_a_part_of_it(tmp_path, monkeypatch):
     from nif_lit.experiments import default_out, write_json
     monkeypatch.setenv('NIF_LIT_TRAIN', '0'); monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path/'runs')); monkeypatch.chdir(tmp_path)
