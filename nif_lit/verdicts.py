@@ -10,10 +10,11 @@ __all__ = ['COMPARISONS', 'SCALES_JUDGED', 'STATISTICS', 'SHOWN', 'NAMES', 'QUES
 # %% ../nbs/41_published_and_ours.ipynb #fa3377bf
 import json
 import math
+import re
 import tomllib
 from importlib.resources import files
 from pathlib import Path
-from .experiments import published
+from .experiments import PAPER_MODELS, by_model, plan, published
 
 # %% ../nbs/41_published_and_ours.ipynb #88bc0123
 COMPARISONS = {
@@ -21,7 +22,7 @@ COMPARISONS = {
     'ratio': lambda r: f"within ±{r['reproduced']:.0%} (near: ±{r['near']:.0%})",
     'not_worse': lambda r: f"above {-r['reproduced']:+g} by 2 SE (near: undecided)",
     'lower': lambda r: f"at most {-r['reproduced']:+.0%}, significant (near: below 0, significant)",
-    'equal': lambda r: f"within ±{r['reproduced']:.0%} (near: ±{r['near']:.0%})",
+    'equal': lambda r: f"within ±{r['reproduced']:.0%} by 2 SE (near: ±{r['near']:.0%})",
     'share': lambda r: f"of the rows run, half of all at least: no row fails, {r['reproduced']:.0%} reproduced (near: {r['near']:.0%} or less fail)"}
 
 
@@ -45,7 +46,8 @@ def judge(rule, found, printed=None, z=2.0):
         return 'reproduced' if fails == 0 and wins >= a else 'near' if fails <= b else 'not reproduced'
     if kind == 'not_worse': return 'reproduced' if x - z * found['se'] >= -a else 'not reproduced' if x + z * found['se'] < -a else 'near'
     if kind == 'lower': return 'not reproduced' if not found['significant'] or x >= 0 else 'reproduced' if x <= -a else 'near'
-    size = abs(x) if kind == 'equal' else abs(x - printed) if kind == 'gap' else abs(x / printed - 1)
+    if kind == 'equal': return 'reproduced' if abs(x) + z * found['se'] <= a else 'near' if abs(x) <= b else 'not reproduced'
+    size = abs(x - printed) if kind == 'gap' else abs(x / printed - 1)
     return 'reproduced' if size <= a else 'near' if size <= b else 'not reproduced'
 
 # %% ../nbs/41_published_and_ours.ipynb #681a317a
@@ -70,9 +72,9 @@ def dig(record, *path):
     return record
 
 
-def changed(ratio, kid, se, text=''):
-    "A relative change of a Fréchet distance as a finding: significant where the difference of KID has its sign and exceeds 2 standard errors."
-    return dict(value=ratio, significant=bool(abs(kid) > 2 * se and kid * ratio > 0), kid=kid, se=se, text=text + f'KID × 1000 {1e3 * kid:+.2f} ± {1e3 * se:.2f}')
+def changed(ratio, kid, se, text='', base=None):
+    "A relative change of a Fréchet distance as a finding: significant where the difference of KID has its sign and exceeds 2 standard errors. base: the KID that it is a change of, which makes kid_se / base the error of the ratio."
+    return dict(value=ratio, significant=bool(abs(kid) > 2 * se and kid * ratio > 0), kid=kid, kid_se=se, se=se / base if base else None, text=text + f'KID × 1000 {1e3 * kid:+.2f} ± {1e3 * se:.2f}')
 
 
 def error_of(records, versus, kind, sampler, where):
@@ -94,21 +96,35 @@ def against_nf(records, dataset, model, sampler, where):
     "The change from NF to a NIF in Table 1's record, at where = '0', 'best' or '1' (s), or None; shared: the error of the NF's own score."
     versus, nf = dig(records, 'table1', dataset, 'rows', model, 'against', sampler, where), dig(records, 'table1', dataset, 'rows', 'NF', 'scores', 'trained', '1')
     if not versus: return None
-    return changed(versus['ratio'], versus['kid'], error_of(records, versus, 'against', sampler, where), f"{records['table1'][dataset]['name']} {versus['frechet']:.2f} for {versus['nf']:.2f}; ") \
+    return changed(versus['ratio'], versus['kid'], error_of(records, versus, 'against', sampler, where), f"{records['table1'][dataset]['name']} {versus['frechet']:.2f} for {versus['nf']:.2f}; ", nf['kid']) \
         | dict(shared=nf['se'], note=f"n = {records['table1'][dataset]['n']:,}{_asked(records['table1'][dataset], model if where == 'best' else None)}, {versus['seeds']} seed{'s' * (versus['seeds'] > 1)}")
 
 # %% ../nbs/41_published_and_ours.ipynb #da81404a
 def _table2_number(row, records):
     r = dig(records, 'table2', *row[1:3])
-    return r and dict(value=r['mean'], text=f"{r['mean']:.3f}" + (f" ± {r['sd']:.3f}" if r['sd'] is not None else f" (SE over images {r['se_images']:.3f})") + f", n = {len(r['seeds'])}", note=f"{r['images_seen'][0]:,} images")
+    return r and dict(value=r['mean'], text=f"{r['mean']:.3f}" + (f" ± {r['sd']:.3f}" if r['sd'] is not None else f" (SE over images {r['se_images']:.3f})"), note=f"{_seeds(row, len(r['seeds']))}, n = {r['n']:,} test images, {r['images_seen'][0]:,} seen in training")
+
+
+def _seeds(row, run):
+    "How many seeds, and of how many that the plan has, in words."
+    asked = len(by_model(plan(SCALES_JUDGED[-1], row[1])).get(row[2], ()))
+    return f"{run}{f' of {asked}' if asked > run else ''} seed{'s' * (max(asked, run) > 1)}"
+
+
+def _repeated(records):
+    "The deviation of a difference NF − NIF between two trainings of one seed on two machines, from the record of repeats, pooled over its pairs: sd = root of mean(moved²) / 2; 0 where none was repeated."
+    again = {r['run']: r for r in records.get('repeats') or ()}
+    moved = [(nf['again'] - r['again']) - (nf['first'] - r['first']) for run, r in again.items() if (nf := again.get(re.sub(r' NIF-\d+,', ' NF,', run))) and nf is not r]
+    return math.sqrt(sum(m * m for m in moved) / len(moved) / 2) if moved else 0.0
 
 
 def _table2_claim(row, records):
     pair = dig(records, 'table2', *row[1:3], 'paired')
     if not pair: return None
-    borrowed = max((r['paired']['sd_seeds'] for rows in records['table2'].values() for r in rows.values() if r['paired'] and r['paired']['sd_seeds']), default=0)
-    se = pair['se'] if pair['seeds'] > 1 else max(pair['se'], borrowed)
-    return dict(value=pair['mean'], se=se, text=f"{pair['mean']:+.4f} ± {se:.4f}, n = {pair['seeds']}", note='' if pair['seeds'] > 1 or not borrowed else "one seed; the error is the seeds' deviation where several were run")
+    seeds = max((r['paired']['sd_seeds'] for rows in records['table2'].values() for r in rows.values() if r['paired'] and r['paired']['sd_seeds']), default=0)
+    borrowed = max((seeds, "the seeds' deviation where several were run"), (_repeated(records), 'the deviation of runs repeated on another machine'))
+    se = pair['se'] if pair['seeds'] > 1 else max(pair['se'], borrowed[0])
+    return dict(value=pair['mean'], se=se, text=f"{pair['mean']:+.4f} ± {se:.4f}", note=_seeds(row, pair['seeds']) + ('' if pair['seeds'] > 1 or se == pair['se'] else f'; the error is {borrowed[1]}'))
 
 
 def _cell(row, records, sampler, where): return against_nf(records, row[1], row[2], sampler, where)
@@ -128,13 +144,20 @@ def _models(records, dataset):
     return sorted((m for m in dig(records, 'table1', dataset, 'rows') or {} if m.startswith('NIF')), key=lambda m: int(m.split('-')[1]))
 
 
+def _half(records, dataset, pairs, text):
+    "None where half of the M that Table 1 prints for a data set have been scored; else a finding without a value, that says so."
+    printed = sum(m.startswith('NIF') for m in published()['table1'][dataset])
+    if 2 * len(pairs) >= printed: return None
+    return dict(value=None, text=text, note=f'judged when half of its {printed} M have been scored' + _counted(records, dataset))
+
+
 def _mean_change(pairs):
     "The mean of several changes, significant if their KID differences, summed, are. What all of them share, the error of one NF, does not become smaller by their number."
     pairs = [p for p in pairs if p]
     if not pairs: return None
     k = len(pairs)
     ratio, shared = sum(p['value'] for p in pairs) / k, min(p.get('shared', 0) for p in pairs)
-    se = math.sqrt(shared ** 2 + sum(max(p['se'] ** 2 - shared ** 2, 0) for p in pairs) / k ** 2)
+    se = math.sqrt(shared ** 2 + sum(max(p['kid_se'] ** 2 - shared ** 2, 0) for p in pairs) / k ** 2)
     return changed(ratio, sum(p['kid'] for p in pairs) / k, se, f'{ratio:+.1%}, mean of {k} M; ')
 
 
@@ -146,16 +169,20 @@ def _counted(records, dataset):
 
 
 def _best_s(row, records):
+    "The change from the nearer of the manifold (s = 0) and the model itself (s = 1) to the chosen s: none where that is 0 or the grid's end."
     _, _, dataset, sampler = row
     pairs, told = [], []
     for m in _models(records, dataset):
         cell = records['table1'][dataset]['rows'][m]
-        best, gain = dig(cell, 'scores', sampler, 'best'), dig(cell, 'gain', sampler)
-        if best is None or gain is None: continue
-        told.append(f"{m} {sum(best['factors']) / len(best['factors']):.2f}")
-        pairs.append(changed(gain['ratio'], gain['kid'], error_of(records, gain, 'gain', sampler, None)) if max(best['factors']) > 0 else changed(0.0, 0.0, 0.0))
+        best, gain, one = dig(cell, 'scores', sampler, 'best'), dig(cell, 'gain', sampler), dig(cell, 'scores', sampler, '1')
+        if best is None or gain is None or one is None: continue
+        end = any(dig(c, sampler, 'at_edge') for c in cell.get('choices', {}).values()) and max(best['factors']) > 0
+        told.append(f"{m} {sum(best['factors']) / len(best['factors']):.2f}" + ' (the end of the grid)' * end)
+        from_zero = changed(gain['ratio'], gain['kid'], error_of(records, gain, 'gain', sampler, None))
+        from_one = changed(best['frechet'] / one['frechet'] - 1, best['kid'] - one['kid'], math.hypot(best['se'], one['se']))
+        pairs.append(changed(0.0, 0.0, 0.0) if end or max(best['factors']) == 0 else max(from_zero, from_one, key=lambda c: c['value']))
     found = _mean_change(pairs)
-    return found and dict(found, note='chosen factor on the deviation: ' + ', '.join(told) + _counted(records, dataset))
+    return found and (_half(records, dataset, pairs, found['text']) or dict(found, note='chosen factor on the deviation: ' + ', '.join(told) + _counted(records, dataset)))
 
 
 def _reverts(row, records):
@@ -163,14 +190,16 @@ def _reverts(row, records):
     each = {m: p for m in _models(records, row[2]) if (p := against_nf(records, row[2], m, row[3], '1'))}
     if not each: return None
     size = sum(abs(p['value']) for p in each.values()) / len(each)
-    return dict(value=size, text=f'{size:.1%}, mean size over {len(each)} M', note=', '.join(f"{m} {p['value']:+.1%}" for m, p in each.items()) + _counted(records, row[2]))
+    se, told = sum(p['se'] for p in each.values()) / len(each), ', '.join(f"{m} {p['value']:+.1%}" for m, p in each.items())
+    text = f'{size:.1%} ± {se:.1%}, mean size over {len(each)} M'
+    return _half(records, row[2], each, f'{text}; {told}') or dict(value=size, se=se, text=text, note=told + _counted(records, row[2]))
 
 
 def _poor(row, records):
     "The NF over the NIF at s = 0: the change from NIF to NF, hence the inverse ratio."
     pairs = [against_nf(records, row[2], m, 'trained', '0') for m in _models(records, row[2])]
-    found = _mean_change([p and changed(1 / (1 + p['value']) - 1, -p['kid'], p['se']) | dict(shared=p['shared']) for p in pairs])
-    return found and dict(found, note=_counted(records, row[2]).removeprefix('; '))
+    found = _mean_change([p and changed(1 / (1 + p['value']) - 1, -p['kid'], p['kid_se']) | dict(shared=p['shared']) for p in pairs])
+    return found and (_half(records, row[2], [p for p in pairs if p], found['text']) or dict(found, note=_counted(records, row[2]).removeprefix('; ')))
 
 
 def _separates(row, records):
@@ -192,8 +221,28 @@ def _temperature(row, records):
     if growth[1] <= 0: return dict(value=0.0, significant=False, text=f'NF {growth[1]:+.3g}, NIF {growth[0]:+.3g}', note=f"the NF's distance does not grow to t = {hot:g}: it does not fail there")
     nearer = all(at(nif, t)['frechet'] < at(nf, t)['frechet'] for t in {p['t'] for p in nf} & {p['t'] for p in nif} if t > 1)
     best = min(nf, key=lambda p: p['frechet'])['t']
-    told = f"n = {nf[0]['n']:,}, 1 seed; the NF is nearest at t = {best:g}" + (', so it does not fail at once above 1' if best > 1 else '')
+    told = f"n = {nf[0]['n']:,}, 1 seed; the NF is nearest at t = {best:g}" + (', so it does not fail at once above 1' if best > 1 else '') + _precisions(sweeps)
     return dict(value=growth[0] / growth[1] - 1, significant=nearer, text=f'growth to t = {hot:g}: NIF {growth[0]:+.3g}, NF {growth[1]:+.3g}', note=told if nearer else f'{told}; the NIF is not the nearer one at every t > 1')
+
+
+def _precisions(sweeps):
+    "The precision of each model at t = 1 and at the largest t up to 4, in words, each with its binomial error."
+    told = []
+    for model, points in sweeps.items():
+        at = {p['t']: p for p in points if 'precision' in p}
+        hot = max((t for t in at if 1 < t <= 4), default=None)
+        if 1.0 in at and hot: told.append(f'{model}: ' + ' → '.join(f"{p['precision']:.3f} ± {math.sqrt(p['precision'] * (1 - p['precision']) / p['n']):.3f}" for p in (at[1.0], at[hot])) + f' at t = {hot:g}')
+    return '; precision from t = 1, ' + '; '.join(told) if told else ''
+
+
+def _heat(row, records):
+    "The NF at t = 1 over its nearest hotter self, less 1."
+    nf = {p['t']: p for p in dig(records, 'fig1', row[2], 'sweeps', 'NF') or ()}
+    hotter = [p for t, p in nf.items() if t > 1]
+    if 1.0 not in nf or not hotter: return None
+    near = min(hotter, key=lambda p: p['frechet'])
+    found = changed(nf[1.0]['frechet'] / near['frechet'] - 1, nf[1.0]['kid'] - near['kid'], math.hypot(nf[1.0]['se'], near['se']), f"{near['name']} {nf[1.0]['frechet']:.2f} at t = 1, {near['frechet']:.2f} at t = {near['t']:g}; ")
+    return dict(found, note=f"n = {near['n']:,}, 1 seed; by the distance alone it is nearest at t = {min(nf.values(), key=lambda p: p['frechet'])['t']:g} of {min(nf):g} to {max(nf):g}" + _precisions({'NF': list(nf.values())}))
 
 
 def _deep(row, records):
@@ -206,7 +255,9 @@ def _deep(row, records):
 
 def _reconstruction(row, records):
     errors = dig(records, 'fig8', row[2], 'errors')
-    if not errors or len(errors) < 2: return None
+    ends = [m.split('-')[1] for m in (PAPER_MODELS[1], PAPER_MODELS[-1])]
+    if not errors: return None
+    if not set(ends) <= set(errors): return dict(value=None, text=' → '.join(f"{errors[M]['mode']['mean']:.3f}" for M in sorted(errors, key=int)) + ' levels', note=f"M = {', '.join(sorted(errors, key=int))}; judged when {' and '.join(ends)} are there")
     steps = [errors[M]['mode'] for M in sorted(errors, key=int)]
     falls = all(a['mean'] - b['mean'] > 2 * math.hypot(a['se'], b['se']) for a, b in zip(steps, steps[1:]))
     return dict(value=steps[-1]['mean'] / steps[0]['mean'] - 1, significant=falls, text=' → '.join(f"{e['mean']:.3f}" for e in steps) + ' levels', note=f"M = {', '.join(sorted(errors, key=int))}")
@@ -220,7 +271,8 @@ def _distorts(row, records):
     zero, one, nf = (r['mean'] for r in (moved['zero'], moved['one'], found['nf']))
     start = zero / nf - 1
     told = "; at s = 0 it is as near, so the noise is not what makes it so" if abs(start) <= abs(one / nf - 1) else f"; at s = 0 {start:+.0%}"
-    return dict(value=one / nf - 1, text=f'roughness {zero:.3f} → {one:.3f}, NF {nf:.3f} levels', note=f"{one / nf - 1:+.1%}{told}; n = {found['nf']['n']}, 1 seed")
+    se = one / nf * math.hypot(moved['one']['se'] / one, found['nf']['se'] / nf)
+    return dict(value=one / nf - 1, se=se, text=f'roughness {zero:.3f} → {one:.3f}, NF {nf:.3f} levels; {one / nf - 1:+.1%} ± {se:.1%}', note=f"{told.removeprefix('; ')}; n = {found['nf']['n']}, 1 seed")
 
 
 def _small_M(row, records):
@@ -232,7 +284,7 @@ def _small_M(row, records):
     return dict(value=(large['kid'] - small['kid']) / large['kid'], se=math.hypot(large['se'], small['se']) / large['kid'], text=f"KID × 1000: {told('kid', 1e3, 2)}; {name}: {told('frechet', 1, 3)}", note=f"recall: {told('recall', 1, 2)}" + _counted(records, row[2]))
 
 
-STATISTICS = dict(distorts=_distorts, small_M=_small_M, table2_number=_table2_number, table2_claim=_table2_claim, table1_number=_table1_number, table1_better=lambda row, r: _cell(row, r, 'trained', 'best'),
+STATISTICS = dict(heat=_heat, distorts=_distorts, small_M=_small_M, table2_number=_table2_number, table2_claim=_table2_claim, table1_number=_table1_number, table1_better=lambda row, r: _cell(row, r, 'trained', 'best'),
                   table1_better_released=lambda row, r: _cell(row, r, 'released', 'best'), table1_match=lambda row, r: _cell(row, r, row[3], 'best'), best_s=_best_s, reverts=_reverts,
                   off_manifold_poor=_poor, separates=_separates, temperature=_temperature, deep=_deep, reconstruction=_reconstruction)
 
@@ -241,7 +293,7 @@ def printed_for(name, row):
     "The published side of a row, (number or None, text)."
     tables = published()
     if name in ('table2_number', 'table1_number'): return (v := tables[row[0]][row[1]][row[2]]), f'{v:.3f}' if row[0] == 'table2' else f'{v:.2f}'
-    if row[0] == 'question': return None, {'best_s': 'some s > 0', 'reverts': 'the NF\'s at s = 1', 'poor_at_zero': 'poor', 'separates': 'cleanly', 'temperature': 'NF below t = 1 only', 'deep': 'more variation',
+    if row[0] == 'question': return None, {'best_s': 'some s > 0', 'reverts': 'the NF\'s at s = 1', 'poor_at_zero': 'poor', 'separates': 'cleanly', 'temperature': 'NIF for a large range of t', 'heat': 'NF for t under 1 only', 'deep': 'more variation',
                                             'likelihood': 'similar or better', 'better': 'match or outperform', 'manifold': 'clearer', 'reconstruction': 'shown', 'distorts': "resembles the NF's", 'small_M': 'small M suffice'}.get(row[1], '')
     nf, nif = tables[row[0]][row[1]]['NF'], tables[row[0]][row[1]][row[2]]
     return (nf - nif, f'{nf - nif:+.3f}') if row[0] == 'table2' else (nif / nf - 1, f'{nif / nf - 1:+.1%}')
@@ -271,7 +323,16 @@ def _recalls(cells, records):
     return '; '.join(told)
 
 
-SHOWN = dict(separates=('cifar10',), temperature=('celeba',), reconstruction=('celeba',), reverts=('cifar10',), poor_at_zero=('cifar10',), distorts=('celeba', 'cifar10'))          # where the paper looked; our other rows ask whether the claim goes further
+SHOWN = dict(separates=('cifar10',), temperature=('celeba',), heat=('celeba',), reconstruction=('celeba',), reverts=('cifar10',), poor_at_zero=('cifar10',), distorts=('celeba', 'cifar10'))          # where the paper looked; our other rows ask whether the claim goes further
+
+
+def _missing(row, results):
+    "Why a row has no record at any scale, in words: its run is not trained, or trained and not scored, or its figure lacks the data set."
+    if row[0] == 'question': return 'its figure has no record of it yet'
+    path = Path(results)/SCALES_JUDGED[-1]/'table2.json'
+    trained = json.loads(path.read_text()).get('runs', []) if path.exists() else []
+    if row[0] == 'table1' and any(f'-{row[1]}-{row[2]}-seed' in name for name in trained): return 'trained; its samples are not scored yet'
+    return 'not trained at any scale yet: without a GPU the runs go one after the other on two cores'
 
 
 def verdicts(results):
@@ -293,7 +354,7 @@ def verdicts(results):
             another = row[0] == 'table1' and dig(records, scale, 'table1', row[1], 'name') != 'FID'                 # a change of another number has no gap to the printed change
             gap = '' if number is None or f.get('value') is None or another else f"{100 * (f['value'] - number):+.1f} points" if row[0] == 'table1' and rule['comparison'] != 'ratio' else f"{f['value'] - number:+.3f}"
             only = SHOWN.get(row[1]) if row[0] == 'question' and len(row) > 2 and row[2] in NAMES else None
-            note = f.get('note', '')
+            note = f.get('note', '') if f else _missing(row, results)
             if only and row[2] not in only: text, note = '', '; '.join(filter(None, (f"the paper shows {' and '.join(NAMES[d] for d in only)} only", note)))
             found.append(dict(id=i, rule=name, source=sources(row), published=text, ours=(f"{f['value']:+.1%}; " if row[0] == 'table1' and rule['comparison'] != 'ratio' and f.get('value') is not None else '') + f.get('text', ''),
                               scale=scale, gap=gap, accept_if=COMPARISONS[rule['comparison']](rule), verdict=v, note=note))
@@ -301,16 +362,17 @@ def verdicts(results):
 
 
 NAMES = dict(fashion_mnist='Fashion-MNIST', cifar10='CIFAR-10', celeba='CelebA')
-QUESTIONS = dict(likelihood='Is likelihood unharmed?', better='Do samples at the chosen s score better than the NF?', manifold='Do samples on the manifold (s = 0)?', best_s='Is the best s above 0?', reverts='Is the NIF at s = 1 the NF?',
-                 poor_at_zero='Is the manifold poor?', separates='Do latents separate classes better?', temperature='Do high temperatures stay in the data?', deep='Is the deep NIF more varied?', reconstruction='Do reconstructions improve with M?', distorts="Is the distortion at s = 1 the NF's?", small_M='Does a small M do as well as a large one?')
+QUESTIONS = dict(likelihood='Is likelihood unharmed?', better='Do samples at the chosen s score better than the NF?', manifold='Do samples on the manifold (s = 0) score better than the NF?', best_s='Is the best s above 0?', reverts='Is the NIF at s = 1 the NF?',
+                 poor_at_zero='Is the manifold poor?', separates='Do latents separate classes better?', temperature='Do high temperatures stay in the data?', heat='Is the NF worse at every t above 1?', deep='Is the deep NIF more varied?', reconstruction='Do reconstructions improve with M?', distorts="Is the distortion at s = 1 the NF's?", small_M='Does a small M do as well as a large one?')
 WORDS = NAMES | dict(trained='learned Σ', released='released sampler', t1='t = 1', t2='t = 2', t4='t = 4')
-PLACE = dict(likelihood='Table 2', better='Table 1', manifold='Fig. 3', best_s='Fig. 6, B.1', reverts='Fig. 10, B.4', poor_at_zero='Fig. 10, B.4', separates='Fig. 2', temperature='Fig. 1', deep='Fig. 12–14, B.5', reconstruction='Fig. 8', distorts='Fig. 5 and 9, B.1, B.4', small_M='Fig. 7')
+PLACE = dict(likelihood='Table 2', better='Table 1', manifold='Fig. 3', best_s='Fig. 6, B.1', reverts='Fig. 10, B.4', poor_at_zero='Fig. 10, B.4', separates='Fig. 2', temperature='Fig. 1', heat='Fig. 1, Sec. 5.1', deep='Fig. 12–14, B.5', reconstruction='Fig. 8', distorts='Fig. 5 and 9, B.1, B.4', small_M='Fig. 7')
 
 
 def sources(row):
     "A row's id, split at its dots, in words: what, and where it is printed."
     if row[0] == 'question': return ' '.join([QUESTIONS[row[1]], ', '.join(WORDS[w] for w in row[2:]), f'({PLACE[row[1]]})']).replace('  ', ' ')
-    return f"{'bits/dim' if row[0] == 'table2' else 'FID'}, {NAMES[row[1]]} {row[2]}" + {'claim': ', NF less NIF', 'trained': ' over NF, learned Σ', 'released': ' over NF, Σ = I'}.get(row[3] if len(row) > 3 else '', '') + f" ({'Table 2' if row[0] == 'table2' else 'Table 1'})"
+    what = 'bits/dim' if row[0] == 'table2' else 'FID' if len(row) == 3 else 'Fréchet distance'
+    return f"{what}, {NAMES[row[1]]} {row[2]}" + {'claim': ', NF less NIF', 'trained': ' over NF, learned Σ', 'released': ' over NF, Σ = I'}.get(row[3] if len(row) > 3 else '', '') + f" ({'Table 2' if row[0] == 'table2' else 'Table 1'})"
 
 
 HEADER = ('quantity (source)', 'published', 'ours', 'scale', 'gap', 'accept if', 'verdict')

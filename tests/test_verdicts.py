@@ -48,8 +48,8 @@ def planted(better):
                 against={s: {w: versus(r, 20 * (1 + r), 20) for w, r in ratio.items()} for s in ('trained', 'released')},
                 gain={s: versus((1 + ratio['best']) / (1 + ratio['0']) - 1, 0, 0) for s in ('trained', 'released')})
     table1 = dict(n=2000, name='FID-768', rows={m: dict(seeds=[0], scores={'trained': {'1': score(0)}}, against={}) if m == 'NF' else cell for m in PAPER_MODELS})
-    row = lambda d, m: dict(mean=published()['table2'][d][m] + (0.01 if better else 0.3), sd=None, se_images=0.001, seeds=[0], images_seen=[1000], paired=None if m == 'NF' else dict(mean=0.01 if better else -0.05, se=0.001, sd_seeds=None, seeds=1))
-    sweep = lambda grow: [dict(t=t, n=2000, frechet=10 + grow * (t - 1)) for t in (1.0, 2.0, 8.0)]
+    row = lambda d, m: dict(mean=published()['table2'][d][m] + (0.01 if better else 0.3), sd=None, se_images=0.001, seeds=[0], n=100, images_seen=[1000], paired=None if m == 'NF' else dict(mean=0.01 if better else -0.05, se=0.001, sd_seeds=None, seeds=1))
+    sweep = lambda grow: [dict(t=t, n=2000, frechet=10 + grow * (t - 1), kid=0.1 + 0.01 * grow * (t - 1), se=0.001, precision=0.2, name='FID-768') for t in (1.0, 2.0, 8.0)]
     gain = dict(difference=0.1 if better else -0.1, se=0.005)
     probe = dict(minus={name: dict(mean=gain['difference'], se=gain['se']) for name in ('NF', 'NF, PCA-64')})
     return dict(fig2={'cifar10': {'rows': {'NIF-64, mode': {'k-NN': probe, 'linear': probe}}}}, table2={d: {m: row(d, m) for m in PAPER_MODELS} for d in SETS}, table1={d: table1 for d in SETS},
@@ -92,7 +92,8 @@ def test_rules_hold_at_their_edges():
     claim, better = rules['table2_claim'], rules['table1_better']
     assert [judge(claim, dict(value=v, se=0.002)) for v in (0.0, -0.005, -0.012, -0.02)] == ['reproduced', 'reproduced', 'near', 'not reproduced']
     assert [judge(better, dict(value=v, significant=s)) for v, s in ((-0.3, True), (-0.3, False), (-0.1, True), (0.1, True))] == ['reproduced', 'not reproduced', 'near', 'not reproduced']
-    assert judge(rules['table1_match'], dict(value=-0.3)) == 'not reproduced'                 # winning by far is no match
+    assert judge(rules['table1_match'], dict(value=-0.3, se=0.0)) == 'not reproduced'         # winning by far is no match
+    assert [judge(rules['table1_match'], dict(value=v, se=e)) for v, e in ((0.035, 0.005), (0.035, 0.014), (-0.04, 0.002), (0.14, 0.0), (0.16, 0.02))] == ['reproduced', 'near', 'reproduced', 'near', 'not reproduced']
     with pytest.raises(ValueError, match='finite'): judge(claim, dict(value=float('nan'), se=1.0))
 
 
@@ -136,6 +137,35 @@ def judged_of(tmp_path, **records):
 def test_one_nearer_and_one_farther_are_not_two_equal_ones(tmp_path):
     found = judged_of(tmp_path, table1=dict(cifar10=table1_record(NIF_64=(0.3, 0.03, 0.004, 1, None), NIF_128=(-0.28, -0.03, 0.004, 1, None))))
     assert found['question.reverts.cifar10.trained']['verdict'] == 'not reproduced' and 'NIF-128 -28.0%' in found['question.reverts.cifar10.trained']['note']
+
+
+@pytest.mark.parametrize('edge, one, word', [(False, 20, 'reproduced'), (True, 20, 'not reproduced'), (False, 12.1, 'near'), (False, 11.9, 'not reproduced'), (False, 13.5, 'reproduced')])
+def test_the_best_s_lies_between_the_manifold_and_the_model(tmp_path, edge, one, word):
+    cell = lambda: dict(scores={'trained': {w: dict(frechet=v, kid=v / 100, se=1e-4, factors=[0.6]) for w, v in dict({'0': 20}, best=12, **{'1': one}).items()}},
+                        gain={'trained': dict(ratio=-0.4, kid=-0.08, se=1e-4, seeds=1, sd_seeds=None)}, choices={'0': {'trained': dict(at_edge=edge)}})
+    record = dict(n=2000, name='FID-768', rows={'NF': dict(scores={}, against={}, gain={})} | {m: cell() for m in ('NIF-64', 'NIF-128')})
+    row = judged_of(tmp_path, table1=dict(cifar10=record))['question.best_s.cifar10.trained']
+    assert row['verdict'] == word and ('the end of the grid' in row['note']) == edge, row
+    few = dict(record, rows={m: r for m, r in record['rows'].items() if m != 'NIF-64'})
+    assert judged_of(tmp_path, table1=dict(cifar10=few))['question.best_s.cifar10.trained']['verdict'] == 'not run'
+
+
+def test_reconstructions_are_judged_from_the_smallest_to_the_largest_printed_M(tmp_path):
+    errors = {str(M): dict(mode=dict(mean=1 - k / 10, se=0.001)) for k, M in enumerate((64, 128, 256, 512))}
+    some = lambda *Ms: judged_of(tmp_path, fig8={'cifar10': dict(errors={str(M): errors[str(M)] for M in Ms})})['question.reconstruction.cifar10']
+    assert some(64, 512)['verdict'] == 'reproduced' and some(64, 128)['verdict'] == 'not run' and 'judged when 64 and 512' in some(128, 256)['note']
+
+
+def test_what_has_not_run_says_why_and_one_seed_takes_the_error_of_repeats(tmp_path):
+    row = lambda mean, paired: dict(mean=mean, sd=None, se_images=0.001, seeds=[0], n=100, images_seen=[1000], paired=paired)
+    table2 = dict(fashion_mnist={'NF': row(1.5, None), 'NIF-64': row(1.51, dict(mean=-0.0098, se=1e-5, sd_seeds=None, seeds=1))})
+    first = judged_of(tmp_path, table2=table2)
+    assert first['table2.fashion_mnist.NIF-64.claim']['verdict'] == 'reproduced' and '1 of 3 seeds' in first['table2.fashion_mnist.NF']['note'] and '100 test images' in first['table2.fashion_mnist.NF']['note']
+    (tmp_path/'laptop'/'table2.json').write_text(json.dumps(dict(result=table2, runs=['laptop-fashion_mnist-NF-seed0-x', 'laptop-fashion_mnist-NIF-64-seed0-x'])))
+    repeats = [dict(run=f'fashion_mnist {m}, seed 0', first=1.0, again=again) for m, again in (('NF', 1.0), ('NIF-64', 1.002))]
+    found = judged_of(tmp_path, repeats=repeats)
+    assert found['table2.fashion_mnist.NIF-64.claim']['verdict'] == 'near' and '± 0.0014' in found['table2.fashion_mnist.NIF-64.claim']['ours']        # 0.002 / sqrt(2)
+    assert 'samples are not scored' in found['table1.fashion_mnist.NIF-64.trained']['note'] and 'not trained' in found['table1.fashion_mnist.NIF-128.trained']['note'] and 'not trained' in found['table2.cifar10.NF']['note']
 
 
 def test_the_error_of_one_nf_does_not_shrink_by_the_number_of_nifs(tmp_path):
@@ -190,9 +220,11 @@ def test_differences_from_the_grey_pair_alone(monkeypatch, tmp_path):
 
 
 def test_an_nf_that_does_not_fail_refutes_the_figure(tmp_path):
-    sweep = lambda *values: [dict(t=t, frechet=v) for t, v in zip((1.0, 2.0, 8.0), values)]
-    row = judged_of(tmp_path, fig1=dict(celeba=dict(sweeps={'NF': sweep(0.5, 0.48, 0.45), 'NIF-128, s = 0': sweep(0.6, 0.7, 0.9)})))['question.temperature.celeba']
+    sweep = lambda *values: [dict(t=t, frechet=v, kid=v / 100, se=1e-5, n=2000, name='FID-768', precision=0.2) for t, v in zip((1.0, 2.0, 8.0), values)]
+    found = judged_of(tmp_path, fig1=dict(celeba=dict(sweeps={'NF': sweep(0.5, 0.48, 0.45), 'NIF-128, s = 0': sweep(0.6, 0.7, 0.9)}), fashion_mnist=dict(sweeps={'NF': sweep(0.5, 0.55, 0.9), 'NIF-128, s = 0': sweep(0.6, 0.5, 0.65)})))
+    row, hotter, fails = (found[i] for i in ('question.temperature.celeba', 'question.heat.celeba', 'question.heat.fashion_mnist'))
     assert row['verdict'] == 'not reproduced' and 'does not grow' in row['note']
+    assert hotter['verdict'] == 'not reproduced' and fails['verdict'] == 'reproduced' and 'nearest at t = 8' in hotter['note'] and '0.200 ± 0.009' in hotter['note']
 
 
 def test_rows_of_sets_that_the_paper_did_not_look_at_say_so(tmp_path):
