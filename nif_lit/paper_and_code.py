@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['CANDIDATES', 'BASE', 'TRIED_SMALL', 'BUDGET', 'PLACES', 'OPEN_QUESTION', 'DIFFERENCES', 'ELSEWHERE', 'GREY', 'PAIR',
            'PAPER_AND_CODE', 'FIGURES', 'candidates', 'bits_at', 'metrics_of', 'late_slope', 'noiseless_at_hand',
-           'noiseless', 'trained_runs', 'columns', 'judged', 'bits_for', 'answer', 'draw_question', 'question_sections',
-           'displayed', 'range_effect', 'image_path', 'embedding_gap', 'unequal', 'needs', 'draw_differences']
+           'noiseless', 'trained_runs', 'columns', 'judged', 'reach', 'released_images', 'bits_for', 'answer',
+           'draw_question', 'question_sections', 'displayed', 'range_effect', 'image_path', 'embedding_gap', 'unequal',
+           'needs', 'draw_differences']
 
 # %% ../nbs/42_paper_and_code.ipynb #0cc88f9b
 import json
@@ -121,6 +122,18 @@ def judged(value, target, rule):
     return next((word for word, most in (('explains', rule['reproduced']), ('comes near', rule['near'])) if abs(value - target) <= most), 'does not')
 
 
+def reach(row, to_images):
+    "Where a candidate would come to if its slope held up to to_images, or None without a slope."
+    if not row.get('slope') or not row.get('images_seen'): return None
+    return row['mean'] + row['slope']['per_doubling'] * math.log2(to_images / row['images_seen'])
+
+
+def released_images():
+    "How many images the released code's CelebA NF saw: the only length of training told for an NF."
+    told = published()['released_code']
+    return told['steps_trained']['celeba']['NF'] * told['batch']
+
+
 def bits_for(scores, target):
     "Bits per channel at which the score would be `target`, by straight lines between the (bits, score) pairs; None outside them."
     pairs = sorted(scores.items())
@@ -143,7 +156,11 @@ def answer(record):
     if record['bits_needed'] is not None: told += f'By straight lines between 3, 4 and 5 bits, the printed number is met at {record["bits_needed"]:.2f} bits. '
     fits = {place: [d for d, places in record['columns'].items() if places[place]['judged'] == 'explains'] for place in ('with noise', *PLACES)}
     told += f'Of {len(record["columns"])} columns at full budget, within the tolerance: ' + '; '.join(f'{place} {", ".join(sets) or "none"}' for place, sets in fits.items()) + '. ' if record['columns'] else ''
-    return told + ('So none of them explains it alone.' if not words['explains'] else '')
+    unsettled = {label: later for label, r in rows.items() if r['judged'] != 'explains' and (later := reach(r, released_images())) is not None and later - record['tolerance'][0] <= target <= r['mean']}
+    if unsettled: told += f'Open, since the printed number lies between the score now and where its slope would lead by {released_images():,} images: ' + ', '.join(f'{label} ({rows[label]["mean"]:.3f} and {later:.3f})' for label, later in unsettled.items()) + '. '
+    at_base = [d for d, places in record['columns'].items() if d != record['dataset'] and places['with noise']['judged'] in ('explains', 'comes near')]
+    if at_base and any('bits' in label.split()[1:2] for label in unsettled): told += f'More bits would have to be those of {record["dataset"]} alone: {", ".join(at_base)} is near its own column at 3. '
+    return told + ('' if words['explains'] else 'So at this budget none of them explains it alone' + (f', and {", ".join(unsettled)} cannot be excluded.' if unsettled else '.'))
 
 
 def draw_question(configs, out, progress=True):
@@ -169,8 +186,8 @@ def draw_question(configs, out, progress=True):
 def question_sections(record, out):
     "The sections of a record of `draw_question`, this run's or a committed one's; writes out/open_question.png."
     rows, target = {k: record['candidates'][k] for k in (*CANDIDATES, *PLACES) if k in record['candidates']}, record['target']
-    cell = lambda r: ('' if r['shift'] is None else f'{r["shift"]["mean"]:+.4f} ± {r["shift"]["se"]:.4f}', '' if r['slope'] is None else f'{r["slope"]["per_doubling"]:+.4f} ± {r["slope"]["se"]:.4f}', r['judged'] or '', '' if r['images_seen'] is None else f'{r["images_seen"]:,}')
-    table = [(label, f'{r["mean"]:.4f} ± {r["se"]:.4f}', *cell(r)) for label, r in rows.items()] + [(label, 'not run', '', '', '', '') for label in record['not_run']]
+    cell = lambda r: ('' if r['shift'] is None else f'{r["shift"]["mean"]:+.4f} ± {r["shift"]["se"]:.4f}', '' if r['slope'] is None else f'{r["slope"]["per_doubling"]:+.4f} ± {r["slope"]["se"]:.4f}', ('' if (later := reach(r, released_images())) is None else f'{later:.3f}'), r['judged'] or '', '' if r['images_seen'] is None else f'{r["images_seen"]:,}')
+    table = [(label, f'{r["mean"]:.4f} ± {r["se"]:.4f}', *cell(r)) for label, r in rows.items()] + [(label, 'not run', '', '', '', '', '') for label in record['not_run']]
     wide = [(d, 'not run' if p is None else f'{p}', *(f'{places[k]["mean"]:.3f} ± {places[k]["se"]:.3f}' + (f' ({places[k]["judged"]})' if places[k]['judged'] else '') for k in places), places['with noise']['n'])
             for d, places in record['columns'].items() for p in [places['with noise']['published'] or 'not printed']]
     other = dict(title='The same cause must give the other columns', table=(('data set', 'published', 'with noise', *(k.removeprefix('without noise, ') for k in PLACES), 'test images'), wide),
@@ -178,7 +195,7 @@ def question_sections(record, out):
     if not rows: return [other] if other else []
     save_png(dots_figure([dict(label=label, mean=r['mean'], sd=None, values=[r['mean']]) for label, r in rows.items()], 'test bits/dim', reference={f'published {target}': target} if target else None, width=6.4), out/'open_question.png')
     n, seen = rows[next(iter(rows))]['n'], next(r['images_seen'] for r in rows.values() if r['images_seen'])
-    return [*([other] if other else []), dict(title=f"What would give the printed number? ({record['dataset']})", table=(('candidate', 'test bits/dim (± SE over images)', 'less the base (paired ± SE)', 'slope per doubling of images (± SE)', 'the printed number', 'images seen'), table),
+    return [*([other] if other else []), dict(title=f"What would give the printed number? ({record['dataset']})", table=(('candidate', 'test bits/dim (± SE over images)', 'less the base (paired ± SE)', 'slope per doubling of images (± SE)', f'if it held to {released_images():,} images', 'the printed number', 'images seen'), table),
                          caption=f'NF, seed 0, {n:,} test images, {seen:,} training images each. ' + record['answer'], png='open_question.png', alt='A dot per candidate on an axis of test bits per dimension' + (', the published number dashed.' if target else '.'))]
 
 
@@ -295,7 +312,7 @@ def _measured(nf, nif):
     if e and at_hand(nif, {}, dict(sampler='released'), dict(s=0.36), dict(s=0.6)):
         trained, released, a, b = scores(nif), scores(nif, sampler='released'), scores(nif, s=0.36), scores(nif, s=0.6)
         gap = difference(released, trained)
-        found['sampler'] = dict(trained=trained, released=released, gap=gap, sigma=e['sigma']), f's = 1, n = {n}: {_score(trained)} (Σ); {_score(released)} (I); difference {gap["z"]:+.1f} SE. Learned deviations: median {e["sigma"][1]:.2f}, 5–95 % {e["sigma"][0]:.2f}–{e["sigma"][2]:.2f}'
+        found['sampler'] = dict(trained=trained, released=released, gap=gap, sigma=e['sigma']), f's = 1, n = {n}: {_score(trained)} (Σ); {_score(released)} (I); difference {gap["z"]:+.1f} SE or more (both share their latents). Learned deviations: median {e["sigma"][1]:.2f}, 5–95 % {e["sigma"][0]:.2f}–{e["sigma"][2]:.2f}'
         found['s'] = dict(variance=b, deviation=a), f's = 0.6, n = {n}: {_score(b)} on the variance; {_score(a)} on the deviation'
     if nf and at_hand(nf, dict(t=2.0), dict(t=4.0)):
         a, b = scores(nf, t=2.0), scores(nf, t=4.0)
@@ -329,6 +346,13 @@ def draw_differences(configs, out, progress=True):
     if all(grey) and (e := image_path(*grey, SIZES[configs[0].scale]['sweep'])):
         tell = lambda p: f'{_score(p["nf"])} of the NF, {_score(p["nif"])} of {GREY[1]} on its manifold ({p["ratio"]:+.0%}, KID {p["kid"]["z"]:+.1f} SE)'
         found['images'] = e, f'{e["dataset"]}, n = {e["n"]}: {tell(e["plain"])} as they are; {tell(e["released"])} with samples and test images through it'
+    if 'rate' in found and (tried := candidates(configs[0].scale).get('rate 1e-4, batch 32')):
+        found['rate'] = found['rate'][0], found['rate'][1] + f'; warm-up {tried.warmup:,} here, since the released {published()["released_code"]["warmup"]:,} would not end in its {tried.images // tried.batch_size:,} steps'
+    if all(grey) and all(may_score(grey[1]) or scored(grey[1], n=SIZES[configs[0].scale]['sweep'], s=1.0, sampler=k) for k in ('trained', 'released')):
+        a, b = (sample_scores(grey[1], n=SIZES[configs[0].scale]['sweep'], s=1.0, sampler=k) for k in ('trained', 'released'))
+        own = {k: {name: r[name] for name in ('frechet', 'kid', 'n', 'n_reference')} for k, r in (('trained', a), ('released', b))}
+        kept, told = found.get('sampler', ({}, ''))
+        found['sampler'] = dict(kept, grey=dict(own, gap=difference(b, a), dataset=grey[1].dataset)), '. '.join(filter(None, (told, f'{grey[1].dataset} {grey[1].model}: {_score(a)} (Σ); {_score(b)} (I); difference {difference(b, a)["z"]:+.1f} SE or more')))
     rows = [(*DIFFERENCES[key], found[key][1] if key in found else ELSEWHERE.get(key, 'not measured')) for key in DIFFERENCES]
     sections = [dict(title='Paper, released code and kit', table=(('question', 'paper', 'released code', 'kit', 'measured'), rows), caption=f'Measured on {dataset}, seed 0, at {configs[0].scale} scale, where a row does not say otherwise; ± one standard error. A density at one point of the bins can be ruled by a few images: its error says so.')]
     if nf and finished(nf, parameters=True):

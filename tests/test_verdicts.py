@@ -215,7 +215,7 @@ def test_differences_from_the_grey_pair_alone(monkeypatch, tmp_path):
     monkeypatch.setattr(paper_and_code, 'scored', lambda *a, **k: True)
     monkeypatch.setattr(paper_and_code, 'sample_scores', lambda c, image_path='plain', **k: told(at(image_path)[c.model.split('-')[0]]))
     record, sections = draw_differences(grey, tmp_path, False)
-    assert record['images']['released']['ratio'] == pytest.approx(-0.5) and record['images']['plain']['kid']['value'] == pytest.approx(-0.002) and set(record) == {'images'}
+    assert record['images']['released']['ratio'] == pytest.approx(-0.5) and record['images']['plain']['kid']['value'] == pytest.approx(-0.002) and set(record) == {'images', 'sampler'} and record['sampler']['grey']['gap']['value'] == 0
     assert len(sections) == 1 and sum(row[-1] == 'not measured' for row in sections[0]['table'][1]) > 5
 
 
