@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['WHERE', 'HEADER', 'LABELS', 'MARKS', 'TOLD', 'TABLE1', 'FIGURES', 'ready', 'scores_of', 'against', 'size_of',
            'rows_of', 'floor_at', 'cells_of', 'distances_figure', 'points_told', 'asked_for', 'asked_told', 'draw',
-           'needs', 'on_the_manifold', 'equals_nf']
+           'needs', 'on_the_manifold', 'against_tuned', 'equals_nf']
 
 # %% ../nbs/31_fid.ipynb #1dbfcd22
 import math
@@ -13,14 +13,14 @@ import numpy as np
 from .experiments import Figure, by_dataset, by_model, finished, is_cached, may_score, plan, published
 from .models import parse_name
 from .pictures import COLOURS, label_colours, save_png, style
-from .protocol import MEANINGS, SAMPLERS, SIZES, best_s, dims_at, floor_of, grid_at_hand, grid_of, sample_scores, scored
+from .protocol import MEANINGS, SAMPLERS, SIZES, best_s, best_t, dims_at, floor_of, grid_at_hand, grid_of, sample_scores, scored, t_at_hand
 
 # %% ../nbs/31_fid.ipynb #e9f40467
 WHERE = ('0', 'best', '1')
 
 
 def _tell(score): return dict(frechet=score['frechet']['value'], kid=score['kid']['value'], se=score['kid']['se'], recall=score['neighbours']['recall'], coverage=score['neighbours']['coverage'],
-                              precision=score['neighbours']['precision'], originals=score['originals']['frechet']['value'], originals_kid=score['originals']['kid']['value'], s=score['s'], factor=score['factor'], seconds=score['seconds'])
+                              precision=score['neighbours']['precision'], originals=score['originals']['frechet']['value'], originals_kid=score['originals']['kid']['value'], s=score['s'], t=score['t'], factor=score['factor'], seconds=score['seconds'])
 
 
 def ready(config, n):
@@ -32,7 +32,12 @@ def ready(config, n):
 
 def scores_of(config, n, progress=False):
     "dict sampler -> where -> numbers of one run at n samples; 'best' is missing where its sweep is not on disk and may not be made; also the choices of s."
-    if parse_name(config.model)[0] == 'NF': return {'trained': {'1': _tell(sample_scores(config, n=n, progress=progress))}}, {}
+    if parse_name(config.model)[0] == 'NF':
+        found, choices = {'1': _tell(sample_scores(config, n=n, progress=progress))}, {}
+        if t_at_hand(config) and (may_score(config) or scored(config, n=n, t=best_t(config, n_test=0)['t'])):
+            choices = {'trained': {k: v for k, v in best_t(config, n_test=0, progress=progress).items() if k != 'test'}}
+            found['best'] = _tell(sample_scores(config, n=n, t=choices['trained']['t'], progress=progress))
+        return {'trained': found}, choices
     found, choices = {}, {}
     for sampler in SAMPLERS:
         found[sampler] = {w: _tell(sample_scores(config, n=n, s=float(w), sampler=sampler, progress=progress)) for w in ('0', '1')}
@@ -66,23 +71,24 @@ def size_of(configs):
     return max((sizes['table'], sizes['sweep']), key=lambda n: (sum(ready(c, n) for c in configs), n))
 
 
-def _mean(scores): return {k: float(np.mean([s[k] for s in scores])) for k in scores[0]} | dict(se=math.sqrt(sum(s['se'] ** 2 for s in scores)) / len(scores), values=[s['frechet'] for s in scores], factors=[s['factor'] for s in scores])
+def _mean(scores): return {k: float(np.mean([s[k] for s in scores])) for k in scores[0]} | dict(se=math.sqrt(sum(s['se'] ** 2 for s in scores)) / len(scores), values=[s['frechet'] for s in scores], factors=[s['factor'] for s in scores], temperatures=[s['t'] for s in scores])
 
 
 def rows_of(configs, n, progress=False):
-    """dict model -> dict(seeds, scores, choices, against, gain), from the runs of one data set that are ready.
+    """dict model -> dict(seeds, scores, choices, against, tuned, gain), from the runs of one data set that are ready.
 
-    against: each NIF compared with the NF, seed by seed; gain: its best s compared with its own s = 0, seed by seed.
+    against: each NIF compared with the NF, seed by seed; tuned: each NIF's best s compared with the NF at its best t; gain: its best s compared with its own s = 0, seed by seed.
     """
     runs = {c: scores_of(c, n, progress) for c in configs if ready(c, n)}
-    nf = {c.seed: found['trained']['1'] for c, (found, _) in runs.items() if c.model == 'NF'}
+    nf, hot = ({c.seed: found['trained'][w] for c, (found, _) in runs.items() if c.model == 'NF' and w in found['trained']} for w in ('1', 'best'))
     rows = {}
     for model, cs in by_model([*runs]).items():
-        rows[model] = row = dict(seeds=[c.seed for c in cs], scores={}, against={}, gain={}, choices={str(c.seed): runs[c][1] for c in cs})
+        rows[model] = row = dict(seeds=[c.seed for c in cs], scores={}, against={}, tuned={}, gain={}, choices={str(c.seed): runs[c][1] for c in cs})
         for sampler in runs[cs[0]][0]:
             at = {w: {c.seed: runs[c][0][sampler][w] for c in cs if w in runs[c][0][sampler]} for w in WHERE}
             row['scores'][sampler] = {w: _mean([*v.values()]) | dict(seeds=[*v]) for w, v in at.items() if v}
             if at['best'] and model != 'NF': row['gain'][sampler] = against([*at['best'].values()], [at['0'][k] for k in at['best']])
+            if model != 'NF' and set(at['best']) & set(hot): row['tuned'][sampler] = against([v for k, v in at['best'].items() if k in hot], [hot[k] for k in at['best'] if k in hot])
             if model != 'NF': row['against'][sampler] = {w: against([v[k] for k in v if k in nf], [nf[k] for k in v if k in nf]) for w, v in at.items() if set(v) & set(nf)}
     return rows
 
@@ -118,10 +124,12 @@ def cells_of(rows, models, printed, floor=None):
         if model not in rows: lines.append((model, 'not run', number, *[''] * (len(HEADER) - 3))); continue
         scores, versus = rows[model]['scores'], rows[model]['against']
         for sampler, at in scores.items():
-            for where in WHERE:
-                if model == 'NF' and where != '1' or where == '0' and sampler == 'released': continue
-                shown = number if where == 'best' or model == 'NF' else ''
-                if where in at: lines.append(line(model, '' if model == 'NF' else _samples(sampler, where, at[where]), shown, at[where], versus.get(sampler, {}).get(where)))
+            for where in ('1', 'best') if model == 'NF' else WHERE:
+                if where == '0' and sampler == 'released': continue
+                shown = number if where == ('1' if model == 'NF' else 'best') else ''
+                if model == 'NF': label = 't = 1' if where == '1' else 'best t' + ('' if where not in at else ' ' + ' '.join(f'{t:g}' for t in sorted(set(at['best']['temperatures']))))
+                if model == 'NF': lines.append(line(model, label, shown, at[where], None) if where in at else (model, label, shown, 'not run', *[''] * (len(HEADER) - 4)))
+                elif where in at: lines.append(line(model, _samples(sampler, where, at[where]), shown, at[where], versus.get(sampler, {}).get(where)))
                 else: lines.append((model, _samples(sampler, where), shown, 'not run', *[''] * (len(HEADER) - 4)))
     if floor: lines.append(('training images', f"n = {floor['n']:,}", '', f"{floor['frechet']:.3f}", '', _told(1e3 * floor['kid'], 1e3 * floor['se']), f"{floor['recall']:.2f}, {floor['coverage']:.2f}", f"{floor['originals']:.3f}"))
     return lines
@@ -154,7 +162,7 @@ def distances_figure(rows, xlabel):
 
 def points_told(rows):
     "How many points the choices of s had."
-    found = {len(c['points']) for r in rows.values() for by in r['choices'].values() for c in by.values()}
+    found = {len(c['points']) for m, r in rows.items() if m != 'NF' for by in r['choices'].values() for c in by.values()}
     return f"The choice is among {' or '.join(map(str, sorted(found)))} values of √s. " if found else ''
 
 
@@ -164,7 +172,7 @@ def asked_for(rows, n, configs):
     rows: `rows_of`; configs: the Experiments of the data set. None where nothing is missing.
     """
     asked, grids = SIZES[configs[0].scale]['table'], {c.model: len(grid_of(c)) for c in configs}
-    swept = {m: min((len(c['points']) for by in r['choices'].values() for c in by.values()), default=None) for m, r in rows.items()}
+    swept = {m: min((len(c['points']) for by in r['choices'].values() for c in by.values()), default=None) for m, r in rows.items() if m != 'NF'}
     points = {m: (k, grids[m]) for m, k in swept.items() if k is not None and k < grids[m]}
     if n >= asked and not points: return None
     seconds = sorted(score['seconds'] for r in rows.values() for at in r['scores'].values() for score in at.values())
@@ -189,8 +197,8 @@ def draw(configs, out, progress=True):
         what, floor = one['frechet']['name'], floor_at(next(c for c in cs if ready(c, n)), n)
         record[name] = dict(n=n, n_reference=one['n_reference'], n_sweep=SIZES[cs[0].scale]['sweep'], name=what, bits=one['bits'], asked=asked_for(rows, n, cs), weights=one['weights'], compute=one['compute'], samplers=MEANINGS, rows=rows, floor=floor, published=printed.get(name, {}))
         header = tuple(what if h == 'distance' else h.replace('KID', one['kid']['name']) for h in HEADER)
-        note = (f"{what} and {one['kid']['name']} (± se) of n = {n:,} samples against {one['n_reference']:,} test images at {one['bits']} bits, in the last column against their 8-bit originals; lower is better. trained: noise N(0, sΣ); released: N(0, s²I), as the released code draws; at s = 0 both are one. Best s: chosen on training images from sweeps of n = {record[name]['n_sweep']:,}. "
-                f"{points_told(rows)}{asked_told(record[name]['asked'], n)}Against the NF: the change of the distance, and nearer or farther by KID at two standard errors. The last row is what a perfect model would get: a Fréchet distance has a part that n makes, which no model can lose, and which makes every percentage here smaller than it is. Published: FID of 2048 features from 25,000 samples through another image path, on another scale" + ('.' if what == 'FID' else f', never comparable with {what}; compare the order and the change.'))
+        note = (f"{what} and {one['kid']['name']} (± se) of n = {n:,} samples against {one['n_reference']:,} test images at {one['bits']} bits, in the last column against their 8-bit originals; lower is better. trained: noise N(0, sΣ); released: N(0, s²I), as the released code draws; at s = 0 both are one. Best s, and the NF's best t (on the variance): chosen on training images from sweeps of n = {record[name]['n_sweep']:,}. "
+                f"{points_told(rows)}{asked_told(record[name]['asked'], n)}Against the NF at t = 1: the change of the distance, and nearer or farther by KID at two standard errors. The last row is what a perfect model would get: a Fréchet distance has a part that n makes and that no model can lose, so a change in percent understates what happens to the rest. Published: FID of 2048 features from 25,000 samples through another image path, on another scale" + ('.' if what == 'FID' else f', never comparable with {what}; compare the order and the change.'))
         sections.append(dict(title=f'Distance to the data, {name} (Table 1)', caption=note, table=(header, cells_of(rows, models, record[name]['published'], floor))))
         if any(m != 'NF' for m in rows):
             save_png(distances_figure(rows, f'{what} to the test set, n = {n:,}'), out/f'table1_{name}.png')
@@ -223,6 +231,20 @@ def on_the_manifold(record):
             versus, counts = _counts(found['rows'], sampler, where)
             if not versus: said.append(f'{name}, {place}: not run.'); continue
             said.append(f"{name}, {place}: nearer to the data than the NF in {counts['nearer']} of {len(versus)} NIFs, farther in {counts['farther']}, undecided in {counts['undecided']}; {found['name']} changes by {_span([d['ratio'] for d in versus.values()])} (n = {found['n']:,}).")
+    return said
+
+
+def against_tuned(record):
+    "How do NIFs at their best s fare against the NF at its best t? A sentence per data set and sampler."
+    said = []
+    for name, found in record.items():
+        nf, choice = found['rows'].get('NF', {}).get('scores', {}).get('trained', {}), [c['trained'] for c in found['rows'].get('NF', {}).get('choices', {}).values() if c]
+        if 'best' not in nf: said.append(f'{name}: the NF at its best t is not run.'); continue
+        chosen, tried = (', '.join(f'{t:g}' for t in ts) for ts in (sorted(set(nf['best']['temperatures'])), [p['t'] for p in choice[0]['points']]))
+        said.append(f"{name}: the NF's best t is {chosen} of {tried}{', at the edge of its grid' * any(c['at_edge'] for c in choice)}; {found['name']} {nf['1']['frechet']:.3f} becomes {nf['best']['frechet']:.3f} ({nf['best']['frechet'] / nf['1']['frechet'] - 1:+.0%}).")
+        for sampler in SAMPLERS:
+            versus = {m: r['tuned'][sampler] for m, r in found['rows'].items() if r.get('tuned', {}).get(sampler)}
+            if versus: said[-1] += f" Against it, NIFs at their best s, {sampler} sampler: " + ', '.join(f"{m} {d['ratio']:+.0%} ({d['verdict']})" for m, d in versus.items()) + '.'
     return said
 
 

@@ -57,7 +57,7 @@ def plant(monkeypatch, distance):
     def score(config, *, n, t=1.0, s=1.0, sampler='trained', dims=None, reference='test', key=None, runs=None, progress=False):
         factor = factor_of(s, sampler); d = distance(config, reference, factor, sampler); calls.append((reference, round(factor, 4), n, key is None))
         part = dict(frechet=dict(value=d, name='FD-pixels', n=n, n_reference=360), kid=dict(value=d / 100, se=1e-4, name='KID-pixels'), neighbours=dict(recall=0.5, coverage=0.5, precision=0.5))
-        return dict(part, originals=part, n=n, n_reference=360, t=t, s=s, factor=factor, sampler=sampler, bits=3, weights='', compute='', seed=config.seed, seconds=1.0)
+        return dict(part, originals=part, n=n, n_reference=360, t=float(t), s=s, factor=factor, sampler=sampler, bits=3, weights='', compute='', seed=config.seed, seconds=1.0)
     for module in (protocol, table1, off_manifold):
         monkeypatch.setattr(module, 'sample_scores', score)
         monkeypatch.setattr(module, 'may_score', lambda config, runs=None: trains())                             # no run has been trained here
@@ -72,6 +72,24 @@ def test_s_is_chosen_on_training_images_and_scored_once_on_fresh_samples(monkeyp
     assert found['factor'] == pytest.approx(COARSE[1]) and found['s'] == pytest.approx(s_of(COARSE[1], sampler)) and found['test']['frechet']['value'] == pytest.approx(1 + COARSE[3] - COARSE[1])
     assert [c for c in calls if c[0] == 'test'] == [('test', COARSE[1], 300, True)] and sum(c[0] == 'train' and c[2] == 200 and not c[3] for c in calls) == len(COARSE)
     assert not found['at_edge']
+
+
+def test_the_nf_is_tuned_as_the_nif_is(monkeypatch, tmp_path):
+    calls = plant(monkeypatch, lambda c, reference, f, k: 1 + abs(f - 0.6))
+    original = protocol.sample_scores
+    def by_t(config, *, t=1.0, **how):
+        found = original(config, t=t, **how)
+        return found if config.model != 'NF' else found | dict(frechet=dict(found['frechet'], value=(d := 2 + abs(t - (2.0 if how.get('reference') == 'train' else 1.5)))), kid=dict(found['kid'], value=d / 100))
+    for module in (protocol, table1): monkeypatch.setattr(module, 'sample_scores', by_t)
+    found = protocol.best_t(NF, n=200, n_test=300)
+    assert found['t'] == 2.0 and found['test']['frechet']['value'] == pytest.approx(2.5) and not found['at_edge']      # chosen by the training images, scored by the test set
+    assert protocol.best_t(NF, (2.0, 3.0), 200)['at_edge'] and protocol.best_t(NF, (1.0, 2.0), 200)['at_edge']
+    record, sections = table1.draw([NF, NIF], tmp_path, False)
+    rows = record['digits']['rows']
+    assert rows['NF']['scores']['trained']['best']['temperatures'] == [2.0] and rows['NIF-8']['tuned']['trained']['ratio'] == pytest.approx(1 / 2.5 - 1, abs=1e-2)
+    assert [row[1] for row in sections[0]['table'][1] if row[0] == 'NF'] == ['t = 1', 'best t 2'] and "NF's best t is 2 of 0.5, 1, 1.5, 2, 3;" in table1.against_tuned(record)[0] and 'NIF-8 -60% (nearer)' in table1.against_tuned(record)[0]
+    for wrong in ((2.0, 1.0), (-1.0, 1.0), (), (1.0, float('nan'))):
+        with pytest.raises(ValueError, match='grid must hold'): protocol.best_t(NF, wrong)
 
 
 def test_kid_overrules_only_when_it_is_sure():
