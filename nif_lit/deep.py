@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SET', 'SIZES', 'DRAWS', 'PICTURES', 'TEMPERATURES', 'VARIANCES', 'SAMPLES', 'FIGURES', 'deep_experiment',
-           'deep_needs', 'label_of', 'bound_bits', 'bits_table', 'binomial_se', 'variation', 'more_varied', 'curves',
-           'samples_at', 'one_seed', 'samples_section', 'draw_one', 'deep_draw']
+           'deep_needs', 'label_of', 'bound_bits', 'pm', 'bits_table', 'binomial_se', 'variation', 'more_varied',
+           'curves', 'samples_at', 'one_seed', 'samples_section', 'draw_one', 'deep_draw']
 
 # %% ../nbs/37_deep_nif.ipynb #bcc0bed0
 import json
@@ -56,6 +56,12 @@ def bound_bits(config, n_samples, *, runs=None):
     return np.array(cached(config, 'bound_bits', dict(n_samples=n_samples), compute, runs=runs)['bits'])
 
 
+def pm(v):
+    "A difference dict(mean, se) in bits/dim, in words: with a fifth decimal where four would make its error 0."
+    digits = 4 if v['se'] >= 5e-5 else 5
+    return f"{v['mean']:+.{digits}f} ± {v['se']:.{digits}f}"
+
+
 def bits_table(models):
     "(record, rows) for dict model -> config: bits/dim ± se of each, and the paired difference other - deep NIF in bits/dim."
     bits = {(m, K): bound_bits(c, K) for m, c in models.items() for K in (DRAWS if m.startswith('Deep') else (1,))}
@@ -65,7 +71,7 @@ def bits_table(models):
         own, is_deep = mean_and_se(b), m == deep
         pairs = {k: paired_difference(b, bits[deep, k]) for k in DRAWS if deep and not (is_deep and k <= K)} if deep else {}
         record[f'{m}, K = {K}' if is_deep else m] = dict(own, n_samples=K if is_deep else None, minus_deep={str(k): v for k, v in pairs.items()}, images_seen=models[m].images, seed=models[m].seed)
-        told = lambda k: f'{pairs[k]["mean"]:+.4f} ± {pairs[k]["se"]:.4f}' if k in pairs else ''
+        told = lambda k: pm(pairs[k]) if k in pairs else ''
         rows.append((label_of(m), f'K = {K}' if is_deep else 'closed form', f'{own["mean"]:.4f} ± {own["se"]:.4f}', *(told(k) for k in DRAWS), own['n']))
     return record, rows
 
@@ -133,8 +139,10 @@ def curves(scores):
                 ax.set(xscale='log', xticks=VARIANCES, xticklabels=[f'{t:g}' for t in VARIANCES], xlabel="factor of the prior's variance", title=what)
                 ax.minorticks_off()
             axes[2].plot([v['precision'] for v in by_t.values()], [v['recall'] for v in by_t.values()], **how)
-        axes[2].set(xlabel='precision', title='recall, as the factor grows', xlim=(-0.03, 1.03))
-        for ax in axes: ax.set_ylim(-0.03, 1.03); ax.grid(axis='y', color='#e4e4e4', lw=0.8)
+        widest = max(v['precision'] for by_t in scores.values() for v in by_t.values())
+        tops = [max(v[what] + 2 * v[f'se_{what}'] for by_t in scores.values() for v in by_t.values()) for what in ('recall', 'coverage', 'recall')]
+        axes[2].set(xlabel='precision', title='recall, as the factor grows', xlim=(-0.04 * widest, 1.06 * widest))
+        for ax, top in zip(axes, tops): ax.set_ylim(-0.04 * top, 1.06 * top); ax.grid(axis='y', color='#e4e4e4', lw=0.8)
         fig.legend(*axes[0].get_legend_handles_labels(), loc='outside upper left', ncols=len(scores), title=None)
         fig.draw_without_rendering(); fig.set_layout_engine('none')
     return fig
