@@ -139,10 +139,10 @@ def curves(scores):
                 ax.set(xscale='log', xticks=VARIANCES, xticklabels=[f'{t:g}' for t in VARIANCES], xlabel="factor of the prior's variance", title=what)
                 ax.minorticks_off()
             axes[2].plot([v['precision'] for v in by_t.values()], [v['recall'] for v in by_t.values()], **how)
-        widest = max(v['precision'] for by_t in scores.values() for v in by_t.values())
+        widest = max(v['precision'] for by_t in scores.values() for v in by_t.values()) or 1.0
         tops = [max(v[what] + 2 * v[f'se_{what}'] for by_t in scores.values() for v in by_t.values()) for what in ('recall', 'coverage', 'recall')]
         axes[2].set(xlabel='precision', title='recall, as the factor grows', xlim=(-0.04 * widest, 1.06 * widest))
-        for ax, top in zip(axes, tops): ax.set_ylim(-0.04 * top, 1.06 * top); ax.grid(axis='y', color='#e4e4e4', lw=0.8)
+        for ax, top in zip(axes, tops): ax.set_ylim(-0.04 * (top or 1), 1.06 * (top or 1)); ax.grid(axis='y', color='#e4e4e4', lw=0.8)
         fig.legend(*axes[0].get_legend_handles_labels(), loc='outside upper left', ncols=len(scores), title=None)
         fig.draw_without_rendering(); fig.set_layout_engine('none')
     return fig

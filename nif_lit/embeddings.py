@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['SIZES', 'PROBES', 'KIND_NAMES', 'WAYS', 'CLASSES', 'RIVALS', 'PM', 'HEADER', 'FIGURES', 'data_of', 'probe_all',
-           'probes_of', 'yardsticks_of', 'compared', 'four_ways', 'pictures_of', 'draw', 'needs', 'sentence']
+           'probes_of', 'yardsticks_of', 'compared', 'four_ways', 'pictures_of', 'draw', 'needs', 'beyond_dimension',
+           'sentence']
 
 # %% ../nbs/36_embeddings.ipynb #6546c8ac
 import math
@@ -170,7 +171,7 @@ def _of_dataset(name, configs, out):
     pictures = {model: pictures_of(c) for model, c in shown.items()} | {f'noise, {Ms[0]}-d': pictures_of(configs[0], noise=Ms[0])}
     labels, N = data.test_labels.astype(int), math.prod(data.shape)
     look = lambda way: np.arange(len(labels)) % 2 == 1 if WAYS[way][0] is None else slice(None)
-    panels = {f"{model.split(',')[0]}, {way}: {v['accuracy']:.2f}": (np.array(v['points'])[look(way)], labels[look(way)]) for model, ways in pictures.items() for way, v in ways.items()}
+    panels = {f"{model.split(',')[0]}, {way.replace('50 nb.', 'k = 50')}: {v['accuracy']:.2f}": (np.array(v['points'])[look(way)], labels[look(way)]) for model, ways in pictures.items() for way, v in ways.items()}
     save_png(scatter_figure(panels, CLASSES[name], columns=len(WAYS), panel=2.2), out/f'fig2_{name}.png')
     save_png(_curves(rows, Ms, N), out/f'fig2_{name}_probes.png')
     chance = float(np.bincount(labels).max() / len(labels))
@@ -200,22 +201,28 @@ def needs(scale):
 FIGURES = (Figure('fig2', 'Fig. 2', needs, draw, ('embeddings', 'figure2')),)
 
 # %% ../nbs/36_embeddings.ipynb #d478d92d
+def beyond_dimension(r):
+    "The latents of a data set's record that beat the NF's, and the principal components of their own dimension of the NF's latents and of the pixels, by both probes."
+    def wins(row): return all(row[probe]['minus'].get(rival, {}).get('verdict') == 'better' for probe in PROBES for rival in ('NF', *(form.format(row['dims']) for form in RIVALS)))
+    return [m for m, row in sorted(r['rows'].items(), key=lambda pair: pair[1]['dims']) if m.startswith('NIF') and wins(row)]
+
+
 def sentence(record):
-    "What the record says about Fig. 2's claim, data set by data set: by probes, against the dimension alone, and by the pictures."
+    "What the record says about Fig. 2's claim, data set by data set: each kind of latent by probes, against the dimension alone, and the pictures."
     said = []
     for name, r in record.items():
         rows, text = r['rows'], [f"**{name}** ({r['n_test']:,} test images)."]
-        nifs = {m: row for m, row in sorted(rows.items(), key=lambda pair: pair[1]['dims']) if m.startswith('NIF')}
-        for probe in PROBES:
-            told = {m: row[probe]['minus']['NF'] for m, row in nifs.items() if 'NF' in row[probe]['minus']}
-            words = [f"{m} {d['verdict']} ({100 * d['mean']:+.1f} ± {100 * d['se']:.1f})" for m, d in told.items()]
-            text.append(f"By {probe}, in points, against the NF's latents at {100 * rows['NF'][probe]['mean']:.1f} %: {'; '.join(words)}." if words else f'By {probe}: not run.')
-        for form, label in zip(RIVALS, ("principal components of the NF's latents", 'principal components of the pixels')):
-            calls = [d['verdict'] for row in nifs.values() for probe in PROBES if (d := row[probe]['minus'].get(form.format(row['dims'])))]
-            if calls: text.append(f"Against as many {label} the NIF is better in {calls.count('better')}, worse in {calls.count('worse')} and undecided in {calls.count('undecided')} of {len(calls)} comparisons.")
-        reduced = [f"to {row['dims']}: " + ', '.join(f"{100 * row[probe]['mean']:.1f} % by {probe}" for probe in PROBES) for m, row in sorted(rows.items(), key=lambda pair: pair[1]['dims']) if m.startswith('NF, PCA')]
-        if reduced: text.append(f"Dimension alone, the NF's latents reduced by PCA {'; '.join(reduced)}.")
-        shown = '; '.join(f"{m}: " + ', '.join(f"{w} {v['accuracy']:.2f}" for w, v in ways.items()) for m, ways in r['pictures'].items())
-        text.append(f"Neighbours in the pictures name the class: {shown}; chance is {r['chance']:.2f}.")
-        said.append(' '.join(text))
+        for kind in ('mode', 'posterior mean'):
+            nifs = {m: row for m, row in rows.items() if m.endswith(', ' + kind)}
+            told = []
+            for words, rival in (("the NF's latents", 'NF'), ("as many principal components of the NF's latents", RIVALS[0]), ('as many of the pixels', RIVALS[1])):
+                calls = [d['verdict'] for row in nifs.values() for probe in PROBES if (d := row[probe]['minus'].get(rival.format(row['dims'])))]
+                if calls: told.append(f"better than {words} in {calls.count('better')}, worse in {calls.count('worse')} of {len(calls)} comparisons")
+            if told: text.append(f"The {kind} is {'; '.join(told)}.")
+        beyond = beyond_dimension(r)
+        text.append(f"Better than all three by both probes: {'; '.join(beyond) or 'none'}.")
+        for way, words in (('own labels', 'given the labels that it shows'), ('no labels', 'given none')):
+            shown = [f'{m} {ways[way]["accuracy"]:.2f}' for m, ways in r['pictures'].items() if way in ways]
+            if shown: text.append(f"In the picture {words}, neighbours name the class of this share of the points: {'; '.join(shown)}.")
+        said.append(' '.join([*text, f"Chance is {r['chance']:.2f}."]))
     return '\n\n'.join(said)

@@ -63,7 +63,7 @@ def distortion_section(found, name, bits):
     level = lambda r: f"{r['mean']:.3f} ± {r['se']:.3f}"
     rows = [(m, LABELS[k], level(d['zero']), level(d['one']), level(found['nf']), 'undecided: the NF is too near to s = 0' if d['way'] is None else f"{d['way']:.0%} ± {d['se']:.0%}") for m, by in found['models'].items() for k, d in by.items()]
     return [dict(title=f"Does the distortion resemble the NF's? ({name})", table=(('model', 'sampler', 'roughness at s = 0', 'at s = 1', "the NF's", 'share of the way'), rows),
-                 caption=f"Mean difference of neighbouring pixels in levels of {bits} bits, of {found['nf']['n']} samples, ± one standard error, seed 0; the rows of a model share their latents, and the error of the share takes them as independent. 100 %: at s = 1 the samples are as rough as the NF's; 0 %: the noise does not show. Roughness sees noise, not shape.")]
+                 caption=f"Mean difference of neighbouring pixels in levels of {bits} bits, of {found['nf']['n']} samples, ± one standard error, seed 0; the rows of a model share their latents, and the error of the share takes them as independent. 100 %: at s = 1 the samples are as rough as the NF's; 0 %: the noise does not show. Roughness sees noise, not shape, and at s = 0 also a grid of period two that is no noise (the lattice of page 32): there the share is a little too low.")]
 
 # %% ../nbs/34_off_the_manifold.ipynb #ce87c6ba
 def have(config, sampler):
@@ -129,7 +129,7 @@ HEADER = ('model', 'sampler', 'best √s', 'distance there', 'at s = 0', 'KID ×
 def cells_of(gains, models):
     "Rows of texts under `HEADER`; 'not run' where there is no sweep."
     def line(model, sampler, g, several):
-        return (model + (f", seed {g['seed']}" if several else ''), sampler, f"{g['factor']:.2g} of {g['points']}" + (', last' if g['at_edge'] else ''), f"{g['frechet']:.3f}", f"{g['frechet_zero']:.3f}",
+        return (model + (f", seed {g['seed']}" if several else ''), sampler, f"{g['factor']:.2g} ({'the last of' if g['at_edge'] else 'of'} {g['points']})", f"{g['frechet']:.3f}", f"{g['frechet_zero']:.3f}",
                 f"{1e3 * g['kid']:+.3f} ± {1e3 * g['se']:.3f}", f"{g['verdict']}, {g['ratio']:+.0%}")
     return [row for m in models for k in SAMPLERS for found in [gains.get(m, {}).get(k, [])] for row in ([line(m, k, g, len(found) > 1) for g in found] or [(m, k, 'not run', *[''] * (len(HEADER) - 3))])]
 
@@ -181,7 +181,7 @@ def draw_sweeps(configs, out, progress=True, *, stem='off_manifold', wanted=None
         save_png(sweep_figure(curves, nf), out/f'{stem}_{name}.png')
         header = tuple(f"{one['name']} there" if h == 'distance there' else h.replace('KID', one['kid_name']) for h in HEADER)
         sections.append(dict(title=f'Distance against √s, {name} (Fig. 6, 10)', png=f'{stem}_{name}.png', table=(header, cells_of(gains, models)), alt=f"{name}: {one['name']} and KID of every NIF against the square root of s, both samplers, and the NF as a level.",
-                             caption=f"n = {one['n']:,} samples per point against {one['n_reference']:,} test images at {cs[0].bits} bits; bars: one standard error of KID. Thin lines: further seeds. The table's best √s, of so many points, is chosen on training images; last: at the grid's end; its gain over s = 0 is measured on fresh samples and test images. "
+                             caption=f"n = {one['n']:,} samples per point against {one['n_reference']:,} test images at {cs[0].bits} bits; bars: one standard error of KID. Thin lines: further seeds. The table's best √s, in brackets of how many values, is chosen on training images; its gain over s = 0 is measured on fresh samples and test images. "
                                      + (f"The released code's own best: {' to '.join(f'{v:g}' for v in printed)} on its deviation. " if printed else '') + 'A flat line would mean that the noise does not matter; a minimum at the left edge, that the manifold is best.'))
     return record, sections
 

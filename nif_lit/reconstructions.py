@@ -16,7 +16,7 @@ from .experiments import Figure, MODELS, PAPER_MODELS, by_dataset, cached, datas
 from .heads import KINDS
 from .likelihood import mean_and_se
 from .models import parse_name
-from .pictures import curve_figure, grid_figure, save_png, style
+from .pictures import COLOURS, grid_figure, save_png, style
 from .samples import model_of
 
 # %% ../nbs/35_reconstructions.ipynb #19b061be
@@ -101,15 +101,20 @@ def _figure8(dataset, configs, out):
 
 def _curve(scores, out):
     "Errors against M, of NIF and PCA, a picture for each data set that has more than one M."
+    from matplotlib.figure import Figure as Figure_
     sections = []
     for dataset, of in scores.items():
         Ms = sorted(of)
         if len(Ms) < 2: continue
-        fig = curve_figure({label: (Ms, [of[M][key]['mean'] for M in Ms]) for label, key in {'NIF, mode': 'mode', 'PCA, same M': 'pca'}.items()}, 'M, latent dimensions', 'RMS error, levels', log_x=True, size=(5.2, 2.6))
-        ax = fig.axes[0]; ax.minorticks_off(); ax.set_xticks(Ms, labels=[str(M) for M in Ms]); ax.set_ylim(bottom=0)
-        with style(): fig.set_layout_engine('constrained'); fig.draw_without_rendering(); fig.set_layout_engine('none')       # laid out anew, once
+        with style():
+            fig = Figure_(figsize=(5.2, 2.6), layout='constrained'); ax = fig.add_subplot()
+            for label, key, how in (('NIF, mode', 'mode', dict(color=COLOURS['NIF'], ls='-')), ('PCA, same M', 'pca', dict(color=COLOURS['reference'], ls='--'))):
+                ax.errorbar(Ms, [of[M][key]['mean'] for M in Ms], [2 * of[M][key]['se'] for M in Ms], marker='o', ms=4, capsize=3, lw=1.8, label=label, **how)
+            ax.set(xlabel='M, latent dimensions', ylabel='RMS error, levels', xscale='log'); ax.minorticks_off(); ax.set_xticks(Ms, labels=[str(M) for M in Ms]); ax.set_ylim(bottom=0)
+            ax.grid(axis='y', color='#e4e4e4', lw=0.8); ax.set_axisbelow(True); ax.legend(loc='center left', bbox_to_anchor=(1, 0.5))
+            fig.draw_without_rendering(); fig.set_layout_engine('none')
         save_png(fig, out/f'fig8-{dataset}-errors.png')
-        sections.append(dict(title=f'Error against M: {dataset}', caption='Mean over the test set. Where the blue line lies below the black one, the manifold is better than any plane of its dimension.', png=f'fig8-{dataset}-errors.png',
+        sections.append(dict(title=f'Error against M: {dataset}', caption=f"Mean over {of[Ms[0]]['mode']['n']:,} test images, seed 0; bars of two standard errors, where they are wider than the mark. Where the blue line lies below the dashed one, the manifold is nearer to test images than the plane of its dimension that is best for training images.", png=f'fig8-{dataset}-errors.png',
                              alt=f'Root-mean-square error of {dataset} test images against M for the NIF and for PCA.'))
     return sections
 
