@@ -92,12 +92,18 @@ def _asked(found, model=None):
     return (f" of {asked['n']:,}, for time" if asked['n'] else '') + (f", {points[0]} of {points[1]} values of √s" if points else '')
 
 
+def _tuned(records, dataset, model, sampler):
+    "A NIF at its best s against the NF at its best t, in words with a leading semicolon, or ''."
+    versus, nf = dig(records, 'table1', dataset, 'rows', model, 'tuned', sampler), dig(records, 'table1', dataset, 'rows', 'NF', 'scores', 'trained', 'best')
+    return f"; {versus['ratio']:+.0%} ({versus['verdict']}) against the NF at its own best t, {', '.join(f'{t:g}' for t in sorted(set(nf['temperatures'])))}" if versus and nf else ''
+
+
 def against_nf(records, dataset, model, sampler, where):
     "The change from NF to a NIF in Table 1's record, at where = '0', 'best' or '1' (s), or None; shared: the error of the NF's own score."
     versus, nf = dig(records, 'table1', dataset, 'rows', model, 'against', sampler, where), dig(records, 'table1', dataset, 'rows', 'NF', 'scores', 'trained', '1')
     if not versus: return None
     return changed(versus['ratio'], versus['kid'], error_of(records, versus, 'against', sampler, where), f"{records['table1'][dataset]['name']} {versus['frechet']:.2f} for {versus['nf']:.2f}; ", nf['kid']) \
-        | dict(shared=nf['se'], note=f"n = {records['table1'][dataset]['n']:,}{_asked(records['table1'][dataset], model if where == 'best' else None)}, {versus['seeds']} seed{'s' * (versus['seeds'] > 1)}")
+        | dict(shared=nf['se'], note=f"n = {records['table1'][dataset]['n']:,}{_asked(records['table1'][dataset], model if where == 'best' else None)}, {versus['seeds']} seed{'s' * (versus['seeds'] > 1)}" + (_tuned(records, dataset, model, sampler) if where == 'best' else ''))
 
 # %% ../nbs/41_published_and_ours.ipynb #da81404a
 def _table2_number(row, records):

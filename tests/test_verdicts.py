@@ -206,6 +206,15 @@ def test_rows_of_table_1_say_what_is_asked_beyond_them(tmp_path):
     assert 'of 10,000, for time' in found['question.reverts.celeba.trained']['note'] and 'values of' not in found['question.reverts.celeba.trained']['note']
 
 
+def test_rows_of_table_1_stand_against_the_tuned_nf_too(tmp_path):
+    rows = table1_record(NIF_128=(-0.4, -0.02, 0.004, 1, None))
+    assert 'best t' not in judged_of(tmp_path, table1=dict(celeba=rows))['table1.celeba.NIF-128.trained']['note']
+    rows['rows']['NF']['scores']['trained']['best'] = dict(rows['rows']['NF']['scores']['trained']['1'], temperatures=[2.0])
+    rows['rows']['NIF-128']['tuned'] = dict(trained=dict(ratio=-0.31, verdict='nearer'))
+    row = judged_of(tmp_path, table1=dict(celeba=rows))['table1.celeba.NIF-128.trained']
+    assert row['note'].endswith('-31% (nearer) against the NF at its own best t, 2') and row['ours'].startswith('-40.0%')
+
+
 def test_differences_from_the_grey_pair_alone(monkeypatch, tmp_path):
     "Only Fashion-MNIST at hand, as numbers: the table is made, and its other rows say that they were not measured."
     monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path/'runs')); monkeypatch.setenv('NIF_LIT_TRAIN', '0')
