@@ -238,7 +238,7 @@ def sample_scores(config, *, n, t=1.0, s=1.0, sampler='trained', dims=None, refe
 # %% ../nbs/26_protocol.ipynb #ffc4f3a2
 GRID = tuple(round(1.2 * i / 14, 4) for i in range(15))
 COARSE = tuple(GRID[i] for i in (0, 4, 7, 10, 14))
-T_GRID = (0.5, 1.0, 1.5, 2.0, 3.0)
+T_GRID = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)                            # on the variance; wider than that of s, since the NF's best lies on either side of 1
 SIZES = {'smoke': dict(sweep=200, table=300), 'laptop': dict(sweep=2_000, table=10_000), 'paper': dict(sweep=2_000, table=10_000)}
 
 

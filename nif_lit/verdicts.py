@@ -10,11 +10,11 @@ __all__ = ['COMPARISONS', 'SCALES_JUDGED', 'STATISTICS', 'SHOWN', 'NAMES', 'QUES
 # %% ../nbs/41_published_and_ours.ipynb #fa3377bf
 import json
 import math
-import re
 import tomllib
 from importlib.resources import files
 from pathlib import Path
 from .experiments import PAPER_MODELS, by_model, plan, published
+from .table2 import repeated
 
 # %% ../nbs/41_published_and_ours.ipynb #88bc0123
 COMPARISONS = {
@@ -117,20 +117,13 @@ def _seeds(row, run):
     return f"{run}{f' of {asked}' if asked > run else ''} seed{'s' * (max(asked, run) > 1)}"
 
 
-def _repeated(records):
-    "The deviation of a difference NF − NIF between two trainings of one seed on two machines, from the record of repeats, pooled over its pairs: sd = root of mean(moved²) / 2; 0 where none was repeated."
-    again = {r['run']: r for r in records.get('repeats') or ()}
-    moved = [(nf['again'] - r['again']) - (nf['first'] - r['first']) for run, r in again.items() if (nf := again.get(re.sub(r' NIF-\d+,', ' NF,', run))) and nf is not r]
-    return math.sqrt(sum(m * m for m in moved) / len(moved) / 2) if moved else 0.0
-
-
 def _table2_claim(row, records):
     pair = dig(records, 'table2', *row[1:3], 'paired')
     if not pair: return None
     seeds = max((r['paired']['sd_seeds'] for rows in records['table2'].values() for r in rows.values() if r['paired'] and r['paired']['sd_seeds']), default=0)
-    borrowed = max((seeds, "the seeds' deviation where several were run"), (_repeated(records), 'the deviation of runs repeated on another machine'))
-    se = pair['se'] if pair['seeds'] > 1 else max(pair['se'], borrowed[0])
-    return dict(value=pair['mean'], se=se, text=f"{pair['mean']:+.4f} ± {se:.4f}", note=_seeds(row, pair['seeds']) + ('' if pair['seeds'] > 1 or se == pair['se'] else f'; the error is {borrowed[1]}'))
+    borrowed = max((seeds if pair['seeds'] == 1 else 0.0, "the seeds' deviation where several were run"), (repeated(records.get('repeats')) / math.sqrt(pair['seeds']), 'the deviation of runs repeated on another machine'))
+    se = max(pair['se'], borrowed[0])
+    return dict(value=pair['mean'], se=se, text=f"{pair['mean']:+.4f} ± {se:.4f}", note=_seeds(row, pair['seeds']) + ('' if se == pair['se'] else f'; the error is {borrowed[1]}'))
 
 
 def _cell(row, records, sampler, where): return against_nf(records, row[1], row[2], sampler, where)

@@ -87,7 +87,7 @@ def test_the_nf_is_tuned_as_the_nif_is(monkeypatch, tmp_path):
     record, sections = table1.draw([NF, NIF], tmp_path, False)
     rows = record['digits']['rows']
     assert rows['NF']['scores']['trained']['best']['temperatures'] == [2.0] and rows['NIF-8']['tuned']['trained']['ratio'] == pytest.approx(1 / 2.5 - 1, abs=1e-2)
-    assert [row[1] for row in sections[0]['table'][1] if row[0] == 'NF'] == ['t = 1', 'best t 2'] and "NF's best t is 2 of 0.5, 1, 1.5, 2, 3;" in table1.against_tuned(record)[0] and 'NIF-8 -60% (nearer)' in table1.against_tuned(record)[0]
+    assert [row[1] for row in sections[0]['table'][1] if row[0] == 'NF'] == ['t = 1', 'best t 2'] and "NF's best t is 2 of 0.25, 0.5, 0.75, 1, 1.5, 2, 3;" in table1.against_tuned(record)[0] and 'NIF-8 -60% (nearer)' in table1.against_tuned(record)[0]
     for wrong in ((2.0, 1.0), (-1.0, 1.0), (), (1.0, float('nan'))):
         with pytest.raises(ValueError, match='grid must hold'): protocol.best_t(NF, wrong)
 
