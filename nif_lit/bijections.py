@@ -24,7 +24,7 @@ from .layer import Chain, Layer, batch_draw, documented, expect_shape, inverse_o
 class UniformDequantization(Layer):
     """Levels {0..2^bits - 1} to reals in [0, 2^bits) by uniform noise; its log volume is 0. Any shape.
 
-    `forward` floors and clips to valid levels (uint8). Without a key, `inverse` gives the bin's centre.
+    `forward` floors and clips to valid levels (uint8); outside jit it raises `ValueError` for NaN, which would be black. Without a key, `inverse` gives the bin's centre.
     """
     stochastic, dequantizes = True, True
 
@@ -33,6 +33,7 @@ class UniformDequantization(Layer):
         self.bits = int(bits)
 
     def forward(self, z, *, key=None, s=1.0):
+        if not isinstance(z, jax.core.Tracer) and bool(jnp.isnan(z).any()): raise ValueError(f'levels are made of numbers, got {int(jnp.isnan(z).sum())} that are NaN: is a parameter of the model NaN?')
         return jnp.clip(jnp.floor(z), 0, 2 ** self.bits - 1).astype(jnp.uint8)
 
     def inverse(self, x, *, key=None):
@@ -44,7 +45,7 @@ class UniformDequantization(Layer):
 # %% ../nbs/10_bijections.ipynb #41e1b018
 def per_image(v):
     "(batch, ...) -> (batch,): the sum over everything but the batch."
-    return v.reshape(v.shape[0], -1).sum(-1)
+    return v.reshape(v.shape[0], math.prod(v.shape[1:])).sum(-1)
 
 
 def expect_channels(who, x, C):
@@ -93,6 +94,7 @@ class ActNorm(Layer):
 
     def initialise(self, x, *, key=None):
         expect_channels('ActNorm', x, self.shift.shape[-1])
+        if 0 in x.shape: raise ValueError(f'ActNorm is set from a batch, got an empty one of shape {tuple(x.shape)}')
         axes = tuple(range(x.ndim - 1))
         deviation = x.std(axes)
         self.shift[...] = x.mean(axes)
@@ -260,7 +262,7 @@ class Flatten(Layer):
 
     def inverse(self, x, *, key=None):
         expect_shape('Flatten', x, self.shape)
-        return x.reshape(x.shape[0], -1), no_volume(x)
+        return x.reshape(x.shape[0], math.prod(self.shape)), no_volume(x)
 
 
 @documented
@@ -288,6 +290,7 @@ class Standardise(Layer):
 
     def initialise(self, x, *, key=None):
         expect_shape('Standardise', x, self.mean.shape)
+        if 0 in np.shape(x): raise ValueError(f'Standardise is set from a batch, got an empty one of shape {np.shape(x)}')
         columns = np.asarray(x, np.float64)                                  # float64: a large mean must not eat the deviation
         constant = np.flatnonzero(columns.min(0) == columns.max(0))
         if len(constant): raise ValueError(f'constant column{"s" * (len(constant) > 1)} {", ".join(map(str, constant))}: a density over a constant has no meaning; drop it and try again')
@@ -349,7 +352,8 @@ class Split(Layer):
 
     def _join(self, x, z):
         if z.ndim != 2: raise ValueError(f'the rest of a Split must end flat, (batch, M), got {tuple(z.shape)}: end it with Flatten(shape)')
-        return jnp.concatenate([x[..., self.half:].reshape(x.shape[0], -1), z], -1)
+        out = x[..., self.half:]
+        return jnp.concatenate([out.reshape(x.shape[0], math.prod(out.shape[1:])), z], -1)
 
     def inverse(self, x, *, key=None):
         expect_shape('Split', x, self.shape)

@@ -112,7 +112,8 @@ def sample(run: Run, n: Annotated[int, typer.Option(min=1, help='How many.')] = 
     from nif_lit.pictures import save_png, tile
     from nif_lit.training import load_model
     if out.suffix not in ('.png', '.npy'): raise ValueError(f'--out must end in .png or .npy, got {out.name}')
-    model = load_model(run)
+    from nif_lit.checks import seed_of
+    model, seed = load_model(run), seed_of(seed, '--seed')
     if model.bits is None and out.suffix == '.png': raise ValueError('this is a model of vectors, of which no picture is made: give --out samples.npy')
     images = draw(model, jax.random.key(seed), n, s=s, t=t)
     if out.suffix == '.npy': _save_array(out, images)

@@ -29,7 +29,7 @@ import numpy as np
 from .data import DATASETS, load, write_bytes
 from .likelihood import bits_per_dim_of, mean_and_se, round_trip_error
 from .models import build_model, cpu_flags, parse_name
-from .training import config_hash, first_does, fit, load_model, write_json
+from .training import config_hash, first_does, fit, load_model, read_json, write_json
 
 # %% ../nbs/25_experiments.ipynb #69219e04
 @dataclass(frozen=True)
@@ -146,13 +146,20 @@ def finished(config, *, runs=None, parameters=False):
     return (home/'result.json').exists() and (not parameters or (home/'model.json').exists())
 
 
+def _result_of(home):
+    "result.json of a run folder; raises `ValueError` naming it where it is damaged."
+    found = read_json(home/'result.json')
+    if not isinstance(found, dict) or 'test_bits_per_dim' not in found: raise ValueError(f"{home/'result.json'} is damaged, it holds no result: remove it, and the run is finished again")
+    return found
+
+
 def run(config, *, runs=None, folder=None, progress=True, parameters=False):
     """Trains (or goes on training, or only reads) an Experiment and returns its result dict; `folder` is that of the data.
 
     The run lives in runs/<name>: config.json, model.json, metrics.jsonl, checkpoints, result.json. parameters: train also where only numbers were restored. Raises what `load` and `fit` raise.
     """
     home = Path(runs or runs_folder())/config.name
-    result = first_does(lambda: json.loads((home/'result.json').read_text()) if finished(config, runs=runs, parameters=parameters) else None)
+    result = first_does(lambda: _result_of(home) if finished(config, runs=runs, parameters=parameters) else None)
     if result is not None: return result
     data = dataset_of(config.dataset, config.bits, config.split, folder)
     model = build_model(config.model, data.shape, seed=config.seed, bits=config.bits, steps=config.steps, channels=config.channels, levels=config.levels,
@@ -167,7 +174,7 @@ def load_run(config, *, runs=None):
     home = Path(runs or runs_folder())/config.name
     if not finished(config, runs=runs): raise FileNotFoundError(f'{config.name} has not finished; run it first')
     if not finished(config, runs=runs, parameters=True): raise FileNotFoundError(f'{config.name}: its numbers are here, its parameters are not; run(config, parameters=True) trains it again')
-    return load_model(home), json.loads((home/'result.json').read_text())
+    return load_model(home), _result_of(home)
 
 # %% ../nbs/25_experiments.ipynb #6c953cdb
 DATASETS_AT = {'smoke': ('digits',), 'laptop': ('fashion_mnist', 'cifar10', 'celeba'), 'paper': ('fashion_mnist', 'cifar10', 'celeba')}
@@ -214,7 +221,7 @@ def cached(config, name, settings, compute, *, runs=None):
     The answer also holds the settings, seconds and provenance. Raises what `compute` raises.
     """
     path = _score_path(config, name, settings, runs)
-    if path.exists(): return json.loads(path.read_text())
+    if path.exists(): return read_json(path)
     began = time.monotonic()
     found = dict(compute(), settings=settings, seconds=round(time.monotonic() - began, 1), provenance=provenance())
     write_json(path, found)

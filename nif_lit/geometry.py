@@ -9,6 +9,7 @@ __all__ = ['half_log_det', 'half_log_det_estimate', 'manifold_log_prob']
 import jax
 import jax.numpy as jnp
 import numpy as np
+from .checks import one_number
 
 # %% ../nbs/01_change_of_variables.ipynb #53a31351
 def _check_map(f, z):
@@ -27,8 +28,10 @@ def half_log_det(f, z):
     Raises `ValueError` for another shape.
     """
     z, _ = _check_map(f, z)
-    R = jnp.linalg.qr(jax.jacfwd(f)(z), mode='r')
-    return jnp.log(jnp.abs(jnp.diagonal(R))).sum()
+    J = jax.jacfwd(f)(z)
+    d = jnp.abs(jnp.diagonal(jnp.linalg.qr(J, mode='r')))
+    lost = d <= jnp.finfo(d.dtype).eps * J.shape[0] * jnp.abs(J).max()                # what rounding leaves of a zero
+    return jnp.where(lost, -jnp.inf, jnp.log(jnp.where(lost, 1, d))).sum()
 
 
 def half_log_det_estimate(f, z, key, *, n_probes=16, n_steps=30):
@@ -65,4 +68,4 @@ def half_log_det_estimate(f, z, key, *, n_probes=16, n_steps=30):
 
 def manifold_log_prob(f, log_prior, z):
     "log of the density of f(Z) at f(z), per unit of M-volume on the manifold, in nats; one z (M,), log_prior: (M,) -> nats. Raises `ValueError` for another shape. [paper 4, safe form]"
-    return log_prior(jnp.asarray(z)) - half_log_det(f, z)
+    return one_number('log_prior', log_prior(jnp.asarray(z))) - half_log_det(f, z)

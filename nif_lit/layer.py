@@ -136,7 +136,7 @@ def check_scale(name, value, positive=False):
     if isinstance(value, jax.core.Tracer): return
     if not np.isfinite(value) or value < 0 or (positive and value == 0):
         raise ValueError(f'{name} scales a variance and must be {"positive" if positive else "zero or positive"}, got {value}'
-                         + ('; at s = 0 the model lives on the manifold and has no density in R^N' if positive and value == 0 else ''))
+                         + ('; at s = 0 the model lives on the manifold and has no density in R^N' if positive and value == 0 and name == 's' else ''))
 
 
 def expect_shape(who, x, shape):

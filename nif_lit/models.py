@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from .checks import per_example, whole
+from .checks import per_example, seed_of, whole
 from .gaussian import GaussianInjection
 from .bijections import ConvNet
 from .glow import glow_body, vector_body
@@ -149,7 +149,7 @@ class Flow(nnx.Module):
     def bits_per_dim(self, x, *, key=None, n_samples=1):
         "-log2 P(x) / N per image, (batch,), at s = t = 1. Raises `ValueError` for a model of real vectors, where it has no meaning."
         if self.bits is None: raise ValueError('bits per dimension has no meaning for real vectors: it needs images of whole levels (a dequantizing body); use log_prob, in nats and in the data\'s own units')
-        return -self.log_prob(x, key=key, n_samples=n_samples) / math.prod(x.shape[1:]) / math.log(2)
+        return -self.log_prob(x, key=key, n_samples=n_samples) / math.prod(np.shape(x)[1:]) / math.log(2)
 
     def sample(self, key, n, *, t=1.0, s=1.0):
         "n samples: uint8 levels (n, H, W, C), or real vectors (n, D). One key is one latent and one noise draw for every t and s; s = 0 is on the manifold. [paper 5.1, 5.2]"
@@ -257,7 +257,7 @@ def build_model(name, shape, *, seed=0, bias=True, covariance='diagonal', low_st
     known = set(build.__kwdefaults__) - {'rngs', 'standardise'}
     if unknown := set(options) - known: raise ValueError(f'unknown option {", ".join(sorted(unknown))} for {"vectors" if len(shape) == 1 else "images"}; known: {", ".join(sorted(known))}')
     if kind == 'NF' and covariance != 'diagonal': raise ValueError(f'an NF has no noise: covariance={covariance!r} belongs to NIF-M and DeepNIF-M')
-    seed, low_steps, low_hidden = whole('seed', seed, None), whole('low_steps', low_steps), whole('low_hidden', low_hidden)
+    seed, low_steps, low_hidden = seed_of(seed), whole('low_steps', low_steps), whole('low_hidden', low_hidden)
     bias, options = bool(bias), {k: v.item() if hasattr(v, 'item') and np.ndim(v) == 0 else v for k, v in options.items()}       # plain Python, which the record keeps as JSON
     body = build(shape[0] if len(shape) == 1 else shape, rngs=nnx.Rngs(seed), **options)
     rngs = nnx.Rngs(seed + 1_000_003)
@@ -291,9 +291,12 @@ def _draw(graphdef, state, key, n, t, s, sampler): return sampler(nnx.merge(grap
 
 def draw(model, key, n, *, t=1.0, s=1.0, batch_size=100, sampler=Flow.sample):
     "n samples as a NumPy array, compiled, in batches; `sampler` may be `released_code_sample`. Raises `ValueError` as `Flow.sample` does."
+    if not isinstance(model, Flow): raise ValueError(f'draw takes a Flow, got {type(model).__name__}')
     check_key(key); check_scales('draw(model, key, n', t=t, s=s)
     check_scale('t', t); check_scale('s', s)
     n = whole('n', n)
+    broken = sum(not bool(jnp.isfinite(v).all()) for v in jax.tree.leaves(nnx.state(model)) if is_real(v.dtype))
+    if broken: raise ValueError(f'{broken} arrays of the model hold NaN or infinite values: nothing can be drawn from it')
     graphdef, state = nnx.split(bare(model))
     batch_size = min(whole('batch_size', batch_size), n)
     parts = [np.asarray(_draw(graphdef, state, jax.random.fold_in(key, i), batch_size, jnp.asarray(t, jnp.result_type(float)), jnp.asarray(s, jnp.result_type(float)), sampler)) for i in range(-(-n // batch_size))]
@@ -302,8 +305,10 @@ def draw(model, key, n, *, t=1.0, s=1.0, batch_size=100, sampler=Flow.sample):
 
 def released_code_sample(model, key, n, *, t=1.0, s=1.0):
     "n samples as the paper's released code draws them: h = A(tz) + b + sε with ε ~ N(0, I), not N(0, Σ); t and s multiply deviations. Raises `ValueError` unless the head is a `GaussianNIF`."
-    if not isinstance(model.head, GaussianNIF): raise ValueError(f"the released sampler belongs to a GaussianNIF head, got {type(model.head).__name__}")
+    if not isinstance(getattr(model, 'head', None), GaussianNIF): raise ValueError(f"the released sampler belongs to a GaussianNIF head, got {type(getattr(model, 'head', model)).__name__}")
     n = whole('n', n); check_key(key); check_scales('released_code_sample(model, key, n', t=t, s=s)
+    for name, value in dict(t=t, s=s).items():
+        if not isinstance(value, jax.core.Tracer) and not (np.isfinite(value) and value >= 0): raise ValueError(f'{name} scales a deviation and must be zero or positive, got {value}')
     key_head, key_body = jax.random.split(key)
     key_z, key_noise = jax.random.split(key_head)
     h = model.head.injection.forward(t * jax.random.normal(key_z, (n, model.head.M)), s=0)

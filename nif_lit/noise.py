@@ -10,7 +10,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-from .checks import whole
+from .checks import one_number, whole
 
 # %% ../nbs/02_noise.ipynb #47c228b6
 def noise_log_prob(log_sigma, e):
@@ -27,7 +27,7 @@ def _log_joint(f, log_sigma, x, log_prior):
     def joint(z):
         fz = f(z)
         if fz.shape != x.shape: raise ValueError(f'f must map (M,) to {x.shape}, got {fz.shape} from {z.shape}')
-        return log_prior(z) + noise_log_prob(log_sigma, x - fz)
+        return one_number('log_prior', log_prior(z)) + noise_log_prob(log_sigma, x - fz)
     return joint
 
 

@@ -145,7 +145,8 @@ def grid_figure(rows, bits, *, title=None, column_labels=None, captions=None, zo
     column_labels: one text per column, above. captions: dict label -> one text per image, below (a reconstruction's error).
     Raises `ValueError` where shapes, levels or counts do not fit.
     """
-    column_labels, captions = [str(t) for t in column_labels or ()], {k: [str(t) for t in v] for k, v in (captions or {}).items()}
+    rows = {str(k): v for k, v in rows.items()} if isinstance(rows, dict) else rows
+    column_labels, captions = [str(t) for t in column_labels or ()], {str(k): [str(t) for t in v] for k, v in (captions or {}).items()}
     _check_grid(rows, column_labels, captions, zoom)
     rows, colours = {label: _levels(x, bits, f'rows[{label!r}]') for label, x in rows.items()}, label_colours(rows)
     g = _grid_layout(rows, zoom, column_labels, captions, title); width, height = g['size']

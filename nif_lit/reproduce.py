@@ -56,6 +56,8 @@ def reproduce(names=('all',), *, scale='smoke', dataset=None, seeds=None, out=No
     if dataset is not None and not wanted: raise ValueError(f'no figure among {", ".join(f.name for f in figures)} uses {dataset!r} at {scale} scale')
     needed_by_all = {c.name: c for f in figures for c in f.needs(scale)}
     out = Path(out or default_out(scale, needed_by_all, wanted, dataset=dataset, seeds=seeds))
+    try: out.mkdir(parents=True, exist_ok=True)
+    except OSError as error: raise ValueError(f'nothing can be written to {out}: {error.strerror or error}') from error
     for figure in figures:                                                      # before hours of training, not after them
         own = [c for c in figure.needs(scale) if c.name in wanted and (trains() or finished(c, parameters=figure.parameters))]
         if own: keep_record(figure, scale, out, own)

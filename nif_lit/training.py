@@ -29,7 +29,7 @@ import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
-from .checks import whole
+from .checks import seed_of, whole
 from .data import write_bytes
 from .models import COMPUTES, Flow, bare, build_model, fastest_compute, with_compute
 
@@ -144,12 +144,14 @@ def saved_step(folder):
 def restore_state(folder, step, like):
     "The tree saved at `step`, in the structure of `like`. Raises `ValueError` when the saved arrays are others."
     place = Path(folder).absolute()/f'step_{step}'
-    try: saved = json.loads((place/'shapes.json').read_text())
-    except (OSError, json.JSONDecodeError) as error: raise ValueError(f'the checkpoint {place.parent.name}/{place.name} is damaged: shapes.json cannot be read') from error
+    try:
+        saved = json.loads((place/'shapes.json').read_text())
+        if not isinstance(saved, dict): raise ValueError('it holds no names of arrays')
+    except (OSError, ValueError) as error: raise ValueError(f'the checkpoint {place.parent.name}/{place.name} is damaged: shapes.json cannot be read') from error
     wanted = _shapes(like)
     if saved != wanted:
         name = next(name for name in sorted({*saved, *wanted}) if saved.get(name) != wanted.get(name))
-        raise ValueError(f'the checkpoint {place.parent.name}/{place.name} cannot be read as this model: {name} is {saved.get(name, "absent")} there, {wanted.get(name, "absent")} here')
+        raise ValueError(f'the checkpoint {place.parent.name}/{place.name} cannot be read as this model: {name} is {saved.get(name, "absent")} there, {wanted.get(name, "absent")} here' + ("; one of the two was made under jax_enable_x64" if {"float32", "float64"} == {str(t.get(name, ["", ""])[1]) for t in (saved, wanted)} else ''))
     if jax.process_count() > 1: abstract = {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in plain(like).items()}       # there orbax takes no array of one process
     else: abstract = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0])) for name, leaf in plain(like).items()}
     try:
@@ -160,8 +162,9 @@ def restore_state(folder, step, like):
 
 
 def save_model(folder, model):
-    "The parameters of a Flow, for `load_model`, with model.json beside them if it was built by name. Raises `ValueError` for anything else, `OSError`."
+    "The parameters of a Flow, for `load_model`, with model.json beside them if it was built by name. Raises `ValueError` for anything else and for a folder of `fit`, `OSError`."
     if not isinstance(model, Flow): raise ValueError(f'save_model saves a Flow, got {type(model).__name__}')
+    if saved_step(Path(folder)/'checkpoints') is not None: raise ValueError(f'{folder} holds the checkpoints of fit, which load_model reads: save this model in another folder')
     save_state(Path(folder)/'parameters', 0, nnx.state(model))
     if model.config is not None: write_json(Path(folder)/'model.json', model.config)
     elif jax.process_index() == 0: (Path(folder)/'model.json').unlink(missing_ok=True)          # an older model's description
@@ -330,8 +333,10 @@ def _open_run(folder, model, settings):
     "Checks that a run folder belongs to this config, or makes it; returns its last complete step."
     config = dict(model=model.config, fit=settings)
     path = folder/'config.json'
+    if saved_step(folder/'parameters') is not None: raise ValueError(f'{folder} holds a model of save_model, which would hide what fit saves there: choose another folder')
     if path.exists():
         old = read_json(path)
+        if not isinstance(old, dict) or not all(isinstance(old.get(part) or {}, dict) for part in config): raise ValueError(f'{path} is damaged, it holds no config of fit')
         if old != config:
             differs = [f'{part}.{name}: {(old.get(part) or {}).get(name)!r} there, {(config[part] or {}).get(name)!r} here' for part in config
                        for name in sorted({*(old.get(part) or {}), *(config[part] or {})}) if (old.get(part) or {}).get(name) != (config[part] or {}).get(name)]
@@ -349,6 +354,7 @@ def _trim_metrics(path, step):
     for line in path.read_text().splitlines():
         try: row = json.loads(line)
         except json.JSONDecodeError: break                                     # a line cut short by a kill
+        if not isinstance(row, dict) or not {'step', 'loss', 'seconds'} <= set(row): raise ValueError(f'{path} is damaged: {line[:60]!r} is no line of fit')
         if row['step'] <= step: lines.append(row)
     write_bytes(path, ''.join(json.dumps(row) + '\n' for row in lines).encode())
     return lines
@@ -373,7 +379,7 @@ def fit(model, data, *, seed=0, images=None, minutes=None, batch_size=64, learni
     if images is not None: images = int(number('images', images, 'whole, positive and finite', lambda v: 0 < v < math.inf and v == int(v)))
     else: minutes = number('minutes', minutes, 'positive and finite', lambda v: 0 < v < math.inf)
     batch_size, steps_per_dispatch, n_samples = whole('batch_size', batch_size, 1), whole('steps_per_dispatch', steps_per_dispatch, 1), whole('n_samples', n_samples, 1)
-    seed, warmup, stop_after = whole('seed', seed, None), whole('warmup', warmup, 0), None if stop_after is None else whole('stop_after', stop_after, 1)
+    seed, warmup, stop_after = seed_of(seed), whole('warmup', warmup, 0), None if stop_after is None else whole('stop_after', stop_after, 1)
     learning_rate = number('learning_rate', learning_rate, 'positive and finite', lambda v: 0 < v < math.inf)
     clip = None if clip is None else number('clip', clip, 'positive, or None for no clipping,', lambda v: v > 0)
     clip = None if clip == math.inf else clip
@@ -410,6 +416,7 @@ def fit(model, data, *, seed=0, images=None, minutes=None, batch_size=64, learni
     unit = 'bits/dim' if model.bits is not None else 'nats/dim'
     to_unit = 1 / math.log(2) if model.bits is not None else 1.0
     total = None if images is None else -(-images // batch_size)
+    if total is not None and step > total: raise ValueError(f'{folder.name} has seen {step * batch_size:,} images and images={images:,} asks for fewer: choose another folder')
     resumed_at, saved_at, last_save, best = step, found, time.monotonic(), min((row['loss'] for row in history), default=math.inf)
     state = jax.tree.map(jnp.copy, state)                                      # donated below; the model keeps its own
 

@@ -74,3 +74,18 @@ def importance(f=lambda z: z, x=np.zeros(1), log_prior=log_prior, **kw): return 
                                                (dict(x=np.array([np.nan])), 'x must be finite'), (dict(log_prior=lambda z: jnp.nan), 'largest log weight is nan'), (dict(f=lambda z: z * jnp.nan), 'no maximum'), (dict(n_samples=2.5), 'n_samples must be'))]])
 def test_refusals(call, message):
     with pytest.raises(ValueError, match=message): call()
+
+
+def test_a_prior_that_forgets_its_sum_is_refused():
+    A = jnp.asarray(np.random.default_rng(0).normal(size=(4, 2))); f, forgets = lambda z: A @ z, lambda z: -z ** 2 / 2
+    for call in (lambda: marginal_quadrature(f, jnp.zeros(4), jnp.ones(4), forgets, [(-8, 8)] * 2), lambda: marginal_importance(f, jnp.zeros(4), jnp.ones(4), forgets, key=jax.random.key(0), z0=np.zeros(2)),
+                 lambda: manifold_log_prob(f, forgets, jnp.zeros(2))):
+        with pytest.raises(ValueError, match=r'log_prior must be one number for one z, got shape \(2,\)'): call()
+
+
+@pytest.mark.parametrize('double', [False, True])
+def test_a_map_that_lost_rank_has_no_volume(double):
+    with jax.enable_x64(double):
+        flat = lambda z: jnp.stack([z[0] + z[1]] * 4)
+        assert half_log_det(flat, jnp.ones(2)) == -jnp.inf
+        assert np.isfinite(half_log_det(lambda z: jnp.stack([z[0], 1e-5 * z[1], z[0]]), jnp.ones(2)))            # thin is not flat

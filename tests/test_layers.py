@@ -380,3 +380,15 @@ def test_checks_reject_what_they_must():
         with pytest.raises(AssertionError): check(bad, ref)
     assert rejects(1.0, 2.0) == 1.0
     with pytest.raises(AssertionError, match='did not notice'): rejects(1.0, 1.0)
+
+
+@pytest.mark.parametrize('layer, shape', [(Flatten((4,)), (0, 4)), (Logit(8.0), (0, 4)), (AffineCoupling(4, net=MLP(2, 4, hidden=3)), (0, 4)), (Split(Flatten((2, 2, 1)), (2, 2, 2)), (0, 2, 2, 2))])
+def test_an_empty_batch_has_no_volumes(layer, shape):
+    z, volume = layer.inverse(jnp.zeros(shape))
+    assert z.shape[0] == 0 and volume.shape == (0,)
+
+
+def test_nothing_is_initialised_from_an_empty_batch():
+    from nif_lit.bijections import Standardise
+    for layer in (ActNorm(4), Standardise(4)):
+        with pytest.raises(ValueError, match=r'empty one of shape \(0, 4\)'): layer.initialise(jnp.zeros((0, 4)))

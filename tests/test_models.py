@@ -252,3 +252,20 @@ def test_auto_follows_the_processor(monkeypatch, flags, word):
     assert models.fastest_compute() == word
     monkeypatch.setattr(models.jax, 'default_backend', lambda: 'gpu')
     assert models.fastest_compute() == 'float32'
+
+
+def test_no_picture_of_numbers_that_are_none():
+    model, key = NIF((4, 4, 1), 3, **SMALL), jax.random.key(0)
+    with pytest.raises(ValueError, match='got 1 that are NaN'): UniformDequantization(3).forward(jnp.array([[jnp.nan, 1.0]]))
+    for wrong in (dict(s=-1.0), dict(t=float('nan'))):
+        with pytest.raises(ValueError, match='must be zero or positive'): released_code_sample(model, key, 2, **wrong)
+    nnx.update(model, jax.tree.map(lambda v: jnp.where(v == v, jnp.nan, v) if v.dtype == jnp.float32 else v, nnx.state(model)))
+    with pytest.raises(ValueError, match='arrays of the model hold NaN'): draw(model, key, 4)
+    with pytest.raises(ValueError, match='NaN'): model.lift(np.zeros((2, 3)))
+    for call in (lambda: draw(GaussianNIF(3, 2), key, 4), lambda: log_likelihood_of(GaussianNIF(3, 2), np.zeros((2, 3))), lambda: bits_per_dim_of(None, levels(2), key=key)):
+        with pytest.raises(ValueError, match='takes a Flow, got (GaussianNIF|NoneType)'): call()
+
+
+def test_bits_of_a_list_are_those_of_its_array():
+    model, x, key = NIF((4, 4, 1), 3, **SMALL), levels(3), jax.random.key(0)
+    assert np.array_equal(model.bits_per_dim(x.tolist(), key=key), model.bits_per_dim(x, key=key))

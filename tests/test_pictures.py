@@ -283,3 +283,7 @@ def test_gallery_refuses_and_writes_nothing(section, message, tmp_path):
     save_png(tile(X, 3), tmp_path/'out.png'); save_png(tile(X, 3), tmp_path/'g'/'a.png'); (tmp_path/'g'/'text.png').write_text('no picture')
     with pytest.raises(ValueError, match=message): gallery(tmp_path/'g', title='t', intro='', sections=[section])
     assert sorted(os.listdir(tmp_path/'g')) == ['a.png', 'text.png']
+
+
+def test_rows_may_be_named_by_numbers():
+    assert [t.get_text() for t in grid_figure({0.0: X, 0.5: X}, 3, captions={0.5: ['a', 'b']}).texts] == ['0.0', '0.5', 'a', 'b']

@@ -70,6 +70,19 @@ def test_what_has_not_run_is_said_and_what_was_cut_off_goes_on(tmp_path, monkeyp
     assert work(dataclasses.replace(nf, images=3 * nf.images)) == 3 * work(nf) and work(dataclasses.replace(nf, channels=8)) > 2 * work(nf)
 
 
+def test_where_nothing_can_be_written_and_what_is_damaged_is_said_before_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(experiments, 'fit', None); monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path/'runs'))
+    (tmp_path/'file').write_text('')
+    with pytest.raises(ValueError, match='nothing can be written to .*file'): reproduce(['table2'], out=tmp_path/'file', progress=False, echo=str)
+    config = plan('smoke', seeds=1)[0]; home = tmp_path/'runs'/config.name
+    for text, word in (('{}', 'no result'), ('{"a": ', 'no JSON')):
+        home.mkdir(parents=True, exist_ok=True); (home/'result.json').write_text(text)
+        with pytest.raises(ValueError, match=f'result.json is damaged.*{word}'): run(config, progress=False)
+    score = experiments.cached(config, 'floor', dict(n=3), lambda: dict(value=1.5)); path, = (home/'scores').iterdir()
+    path.write_text(path.read_text()[:20])
+    with pytest.raises(ValueError, match=f'{path.name} is damaged'): experiments.cached(config, 'floor', dict(n=3), lambda: dict(value=1.5))
+
+
 def test_one_seed_borrows_the_spread_of_others():
     from nif_lit.table2 import borrow
     pair = lambda mean, se, sd, seeds: dict(paired=dict(mean=mean, se=se, sd_seeds=sd, seeds=seeds), harm='better')

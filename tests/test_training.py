@@ -265,3 +265,37 @@ def test_bad_arguments(change, word):
 def test_minutes_are_a_budget():
     report = fit(NF((4, 4, 1), **SMALL), data(), minutes=0.001, **SETTINGS)
     assert report['steps'] >= 3 and report['finished']
+
+
+def test_a_folder_belongs_to_fit_or_to_save_model(tmp_path):
+    x = np.random.default_rng(0).normal(size=(40, 3)); make = lambda: NIF((3,), 2, steps=1, hidden=4)
+    settings = dict(batch_size=20, progress=False, warmup=2)
+    fit(make(), x, images=200, folder=tmp_path/'run', **settings)
+    with pytest.raises(ValueError, match='checkpoints of fit'): save_model(tmp_path/'run', make())
+    save_model(tmp_path/'mine', make())
+    with pytest.raises(ValueError, match='model of save_model'): fit(make(), x, images=200, folder=tmp_path/'mine', **settings)
+    with pytest.raises(ValueError, match='has seen 200 images and images=100 asks for fewer'): fit(make(), x, images=100, folder=tmp_path/'run', **settings)
+    assert fit(make(), x, images=200, folder=tmp_path/'run', **settings)['images'] == 200
+
+
+@pytest.mark.parametrize('name, text, word', [('config.json', '[]', 'no config of fit'), ('metrics.jsonl', '5\n', 'no line of fit'), ('metrics.jsonl', '{}\n', 'no line of fit')])
+def test_damaged_files_of_a_run_are_named(tmp_path, name, text, word):
+    x = np.random.default_rng(0).normal(size=(40, 3)); make = lambda: NIF((3,), 2, steps=1, hidden=4)
+    settings = dict(images=100, batch_size=20, progress=False, warmup=2, folder=tmp_path)
+    fit(make(), x, **settings)
+    (tmp_path/name).write_text(text)
+    with pytest.raises(ValueError, match=f'{name} is damaged.*{word}'): fit(make(), x, **settings)
+
+
+def test_damaged_shapes_are_named(tmp_path):
+    save_model(tmp_path, NIF((3,), 2, steps=1, hidden=4))
+    for text in (b'[]', b'\xff'):
+        (tmp_path/'parameters'/'step_0'/'shapes.json').write_bytes(text)
+        with pytest.raises(ValueError, match='shapes.json cannot be read'): load_model(tmp_path)
+
+
+@pytest.mark.parametrize('seed', [2 ** 32, 2 ** 70, -2 ** 31 - 1, 1.0, True])
+def test_a_seed_is_one_key(seed):
+    for call in (lambda: NIF((3,), 2, steps=1, hidden=4, seed=seed), lambda: fit(NIF((3,), 2, steps=1, hidden=4), np.zeros((4, 3)), images=4, seed=seed)):
+        with pytest.raises(ValueError, match='seed must be a whole number'): call()
+    NIF((3,), 2, steps=1, hidden=4, seed=2 ** 32 - 1)
