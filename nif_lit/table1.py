@@ -140,7 +140,7 @@ TOLD = {('trained', '0'): 's = 0, both', ('trained', 'best'): 'best s, trained Î
 
 
 def distances_figure(rows, xlabel):
-    "One line per NIF with its five distances, the NF's as a dashed line."
+    "One line per NIF with its five distances; the NF's at t = 1 as a dashed line, at its best t as a dotted one."
     from matplotlib.figure import Figure as Sheet
     from matplotlib.lines import Line2D
     models = [m for m in rows if m != 'NF']
@@ -150,9 +150,10 @@ def distances_figure(rows, xlabel):
             for (sampler, where), (mark, face) in MARKS.items():
                 score = rows[model]['scores'][sampler].get(where)
                 if score: ax.plot(score['frechet'], y + (0.13 if sampler == 'released' else -0.13 if where != '0' else 0), mark, ms=10 if mark == '*' else 7, color=colours[model], mfc=face or colours[model], mew=1.3)
-        if 'NF' in rows: ax.axvline(rows['NF']['scores']['trained']['1']['frechet'], color=COLOURS['NF'], ls='--', lw=1.5)
+        nf = {f'NF, {label}': (rows['NF']['scores']['trained'][w]['frechet'], ls) for w, label, ls in (('1', 't = 1', '--'), ('best', 'best t', ':')) if w in rows.get('NF', dict(scores=dict(trained={})))['scores']['trained']}
+        for x, ls in nf.values(): ax.axvline(x, color=COLOURS['NF'], ls=ls, lw=1.5)
         handles = [Line2D([], [], ls='', marker=mark, ms=7, color='#2272b4', mfc=face or '#2272b4', label=TOLD[key]) for key, (mark, face) in MARKS.items()]
-        if 'NF' in rows: handles.append(Line2D([], [], color=COLOURS['NF'], ls='--', label='NF'))
+        handles += [Line2D([], [], color=COLOURS['NF'], ls=ls, label=label) for label, (_, ls) in nf.items()]
         ax.set(xlabel=xlabel, yticks=range(len(models)), yticklabels=models, ylim=(len(models) - 0.4, -0.6)); ax.set_xlim(left=0)
         ax.tick_params(axis='y', length=0); ax.grid(axis='x', color='#e4e4e4', lw=0.8); ax.set_axisbelow(True)
         ax.legend(handles=handles, loc='center left', bbox_to_anchor=(1, 0.5), fontsize=8.5)
@@ -202,7 +203,7 @@ def draw(configs, out, progress=True):
         sections.append(dict(title=f'Distance to the data, {name} (Table 1)', caption=note, table=(header, cells_of(rows, models, record[name]['published'], floor))))
         if any(m != 'NF' for m in rows):
             save_png(distances_figure(rows, f'{what} to the test set, n = {n:,}'), out/f'table1_{name}.png')
-            sections[-1] |= dict(png=f'table1_{name}.png', alt=f'{name}: {what} of every NIF at s = 0, at the best s and at s = 1, for both samplers, and the NF as a dashed line.')
+            sections[-1] |= dict(png=f'table1_{name}.png', alt=f'{name}: {what} of every NIF at s = 0, at the best s and at s = 1, for both samplers; the NF at t = 1 as a dashed line and at its best t as a dotted one.')
     return record, sections
 
 
