@@ -298,7 +298,7 @@ def needs(scale):
 def _pm3(v): return f'{v["mean"]:.3f} ± {v["se"]:.3f}'
 
 
-def _score(r): return f'{r["frechet"]["name"]} {r["frechet"]["value"]:.3g}, KID {r["kid"]["value"]:.2g} ± {r["kid"]["se"]:.1g}'
+def _score(r): return f'{r["frechet"]["name"]} {r["frechet"]["value"]:.3g}, KID × 1000 {1e3 * r["kid"]["value"]:.2f} ± {1e3 * r["kid"]["se"]:.2f}'
 
 
 def _measured(nf, nif):

@@ -108,11 +108,11 @@ def judge(nf, row, equal=None):
                 verdict='stays better' if all(sure[0]) else 'stays worse' if all(sure[1]) else 'undecided')
 
 # %% ../nbs/33_temperature.ipynb #e818bcad
-HEADER = ('row', 't (√t)', 'latent variance, ×', 'distance', 'KID (± SE)', 'precision', 'recall', 'coverage', 'n', 'seed')
+HEADER = ('row', 't (√t)', 'latent variance, ×', 'distance', 'KID × 1000 (± SE)', 'precision', 'recall', 'coverage', 'n', 'seed')
 
 
 def _table_row(label, p, factor, seed):
-    return (label, f'{p["t"]:.3g} ({math.sqrt(p["t"]):.2f})', f'{factor:.2f}', f'{p["frechet"]:.4g}', f'{p["kid"]:.4g} ± {p["se"]:.2g}', f'{p["precision"]:.2f}', f'{p["recall"]:.2f}', f'{p["coverage"]:.2f}', p['n'], seed)
+    return (label, f'{p["t"]:.3g} ({math.sqrt(p["t"]):.2f})', f'{factor:.2f}', f'{p["frechet"]:.4g}', f'{1e3 * p["kid"]:.2f} ± {1e3 * p["se"]:.2f}', f'{p["precision"]:.2f}', f'{p["recall"]:.2f}', f'{p["coverage"]:.2f}', p['n'], seed)
 
 
 def _one_dataset(dataset, configs, out, progress):
@@ -136,7 +136,7 @@ def _one_dataset(dataset, configs, out, progress):
             equal = _point(nf, round(variance_factor(shares[label], HOT, runs[label][1]), 4), 1.0)
             table.append(_table_row(f'NF, as hot as {label} at t = {HOT:g}', equal, equal['t'], nf.seed))
         judged[label] = judge(sweeps['NF'], points, equal)
-    table.append(('training images', '', '', f'{floor["frechet"]:.4g}', f'{floor["kid"]:.4g} ± {floor["se"]:.2g}', f'{floor["precision"]:.2f}', f'{floor["recall"]:.2f}', f'{floor["coverage"]:.2f}', floor['n'], ''))
+    table.append(('training images', '', '', f'{floor["frechet"]:.4g}', f'{1e3 * floor["kid"]:.2f} ± {1e3 * floor["se"]:.2f}', f'{floor["precision"]:.2f}', f'{floor["recall"]:.2f}', f'{floor["coverage"]:.2f}', floor['n'], ''))
     save_png(sweep_figure(sweeps, floor), out/f'fig1-{dataset}-sweep.png')
     sections.append(dict(title=f'Distance against t: {dataset}', png=f'fig1-{dataset}-sweep.png', table=(HEADER, table), alt='Three curves against t, for the NF and the NIF on and off its manifold: Fréchet distance, KID with standard errors, precision.',
         caption='Hot samples that stay in the data keep low distances and a high precision to the right of t = 1. If temperature did nothing the lines would be flat; if both models took it equally the lines would rise together. The third column says by how much the total variance of the latent has grown since t = 1.'))
