@@ -77,7 +77,7 @@ def test_samples_share_a_key_and_missing_runs_are_said(runs, tmp_path):
     assert np.array_equal(on, samples.first_samples(model, 100, 0.0, 'released')) and not np.array_equal(on, off)
     assert record['rows']['NIF-16, s = 1']['roughness']['mean'] == pytest.approx(samples.roughness(samples.first_samples(model, samples.N_MEASURED, 1.0)).mean())
     record, sections = samples.draw_fig9(runs('NIF-16'), tmp_path, False)
-    assert record['not_run'] == ['NF'] and ('NF', 'not run', '', '', '') in cells(sections) and record['compared']['on'] is None
+    assert record['not_run'] == ['NF'] and ('NF', 'not run', '', '', '', '') in cells(sections) and record['compared']['on'] is None
     record, _ = samples.draw_fig7(runs('NF', 'NIF-8'), tmp_path, False)
     assert record['not_run'] == ['NIF-16, s = 0', 'NIF-32, s = 0'] and (tmp_path/'fig7.png').is_file()
 
@@ -120,3 +120,13 @@ def test_temperature_is_read_both_ways_and_compared_at_equal_heat(runs, tmp_path
                                            (lambda: reconstructions.rms(np.zeros((2, 3)), np.zeros((2, 4))), 'one shape')])
 def test_measures_refuse(call, message):
     with pytest.raises(ValueError, match=message): call()
+
+
+def test_a_lattice_is_a_pattern_of_period_two():
+    from nif_lit.samples import lattice
+    rng = np.random.default_rng(0); smooth = np.cumsum(rng.normal(size=(40, 12, 12, 1)), 1).cumsum(2)
+    board = (np.add.outer(np.arange(12), np.arange(12)) % 2)[..., None]
+    plain, dotted = lattice(smooth), lattice(smooth + 20 * board)
+    assert plain['value'] < 0.8 and dotted['value'] > 1 and lattice(3 * smooth)['value'] == pytest.approx(plain['value'])
+    for wrong in (smooth[:19], smooth[:, :2], smooth[0], 0 * smooth):
+        with pytest.raises(ValueError, match='lattice'): lattice(wrong)
