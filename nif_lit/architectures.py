@@ -15,7 +15,7 @@ from functools import lru_cache
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from .experiments import Figure, SCALES, experiment
+from .experiments import Figure, SCALES, experiment, published
 from .heads import GaussianNIF, NoisyInjective
 from .layer import Chain, Layer
 from .models import build_model, Flow
@@ -259,8 +259,10 @@ def draw_fig4(configs, out, progress=True):
 
 def draw_fig11(configs, out, progress=True):
     "The deep NIF as B.5 describes it. [Fig. 11]"
-    options = options_of(experiment('celeba', 'DeepNIF-128', scale='paper')) | dict(channels=512, low_steps=10, low_hidden=1024)
-    record, section = _section(abstract_model('DeepNIF-128', SHAPES['celeba'], **options), out, 'fig11', 'The deep NIF (Fig. 11)',
+    told = published()['text']['deep']
+    name = f"DeepNIF-{told['M']}"
+    options = options_of(experiment('celeba', name, scale='paper')) | dict(channels=told['channels'], low_steps=told['couplings'], low_hidden=told['mlp_units'])
+    record, section = _section(abstract_model(name, SHAPES['celeba'], **options), out, 'fig11', 'The deep NIF (Fig. 11)',
                                'The flow in M dimensions (blue) shapes the density on the manifold, the flow in N dimensions (orange) shapes the manifold itself. Without the blue steps this is Fig. 4 with wider nets.')
     return dict(fig11=record), [section]
 

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.scipy.linalg import lu, solve_triangular
-from .checks import whole
-from .layer import Chain, Layer, batch_draw, documented, expect_shape, inverse_of, needs_noise
+from .checks import data_shape, real_array, whole
+from .layer import Chain, Layer, batch_draw, documented, expect_shape, inverse_of, needs_noise, rngs_of
 
 # %% ../nbs/10_bijections.ipynb #c88212af
 @documented
@@ -37,7 +37,7 @@ class UniformDequantization(Layer):
         return jnp.clip(jnp.floor(z), 0, 2 ** self.bits - 1).astype(jnp.uint8)
 
     def inverse(self, x, *, key=None):
-        x = x.astype(jnp.result_type(float))
+        x = real_array('UniformDequantization', x).astype(jnp.result_type(float))
         u = 0.5 if key is None else batch_draw(jax.random.uniform, key, x.shape, x.dtype)
         y, c = x + u, jax.lax.stop_gradient(x)                                                  # dy/dx = 1, and nextafter has no derivative
         return y - jax.lax.stop_gradient(jnp.maximum(y - jnp.nextafter(c + 1, c), 0)), jnp.zeros(x.shape[0], x.dtype)     # rounding may not leave the bin
@@ -50,23 +50,25 @@ def per_image(v):
 
 def expect_channels(who, x, C):
     "Raises `ValueError` unless x has shape (batch, ..., C): what fits only by broadcasting would be scored with a wrong volume."
+    if not hasattr(x, 'ndim'): raise ValueError(f'{who} expects an array (batch, ..., {C}), got a {type(x).__name__}')
     if x.ndim < 2 or x.shape[-1] != C: raise ValueError(f'{who} expects (batch, ..., {C}), got {tuple(x.shape)}')
 
 
 @documented
 class Logit(Layer):
-    "z = logit(λ + (1 - 2λ) x / scale) elementwise, for x in [0, scale]. Raises `ValueError` unless 0 <= λ < 1/2 and scale > 0."
+    "z = logit(λ + (1 - 2λ) x / scale) elementwise, for x in [0, scale]. Raises `ValueError` unless 0 <= λ < 1/2 and scale > 0, both numbers."
 
     def __init__(self, scale=1.0, lam=0.05):
-        if not 0 <= lam < 0.5: raise ValueError(f'lam must be in [0, 0.5), got {lam}')
-        if not scale > 0: raise ValueError(f'scale must be positive, got {scale}')
-        self.scale, self.lam = float(scale), float(lam)
+        try: self.scale, self.lam = float(scale), float(lam)
+        except (TypeError, ValueError): raise ValueError(f'scale and lam must be numbers, got {scale!r} and {lam!r}') from None
+        if not 0 <= self.lam < 0.5: raise ValueError(f'lam must be in [0, 0.5), got {lam}')
+        if not 0 < self.scale < math.inf: raise ValueError(f'scale must be positive and finite, got {scale}')
 
     def forward(self, z, *, key=None, s=1.0):
-        return self.scale * (jax.nn.sigmoid(z) - self.lam) / (1 - 2 * self.lam)
+        return self.scale * (jax.nn.sigmoid(real_array('Logit.forward', z)) - self.lam) / (1 - 2 * self.lam)
 
     def inverse(self, x, *, key=None):
-        p = self.lam + (1 - 2 * self.lam) / self.scale * x
+        p = self.lam + (1 - 2 * self.lam) / self.scale * real_array('Logit', x)
         z = jnp.log(p) - jnp.log1p(-p)
         return z, per_image(math.log((1 - 2 * self.lam) / self.scale) - jnp.log(p) - jnp.log1p(-p))
 
@@ -108,7 +110,7 @@ class InvertibleConv1x1(Layer):
 
     def __init__(self, channels, *, rngs=None):
         channels = whole('channels', channels)
-        W, _ = jnp.linalg.qr(jax.random.normal((rngs or nnx.Rngs(0)).params(), (channels, channels)))
+        W, _ = jnp.linalg.qr(jax.random.normal(rngs_of(rngs).params(), (channels, channels)))
         P, L, U = lu(W)
         self.P, self.sign = Fixed(P), Fixed(jnp.sign(jnp.diag(U)))
         self.L, self.U, self.log_d = nnx.Param(jnp.tril(L, -1)), nnx.Param(jnp.triu(U, 1)), nnx.Param(jnp.log(jnp.abs(jnp.diag(U))))
@@ -170,7 +172,7 @@ class ConvNet(nnx.Module):
 
     def __init__(self, C_in, C_out, channels, *, rngs=None):
         C_in, C_out, channels = whole('C_in', C_in, 0), whole('C_out', C_out), whole('channels', channels)
-        rngs, self.compute = rngs or nnx.Rngs(0), None
+        rngs, self.compute = rngs_of(rngs), None
         self.k1, self.b1 = nnx.Param(he_normal(rngs.params(), (3, 3, C_in, channels))), nnx.Param(jnp.zeros(channels))
         self.k2, self.b2 = nnx.Param(he_normal(rngs.params(), (channels, channels))), nnx.Param(jnp.zeros(channels))
         self.k3, self.b3 = nnx.Param(jnp.zeros((3, 3, channels, C_out))), nnx.Param(jnp.zeros(C_out))
@@ -189,7 +191,7 @@ class MLP(nnx.Module):
 
     def __init__(self, D_in, D_out, hidden=128, depth=2, *, rngs=None):
         D_in, D_out, hidden, depth = whole('D_in', D_in, 0), whole('D_out', D_out), whole('hidden', hidden), whole('depth', depth, 0)
-        rngs, sizes = rngs or nnx.Rngs(0), [D_in] + [hidden] * depth + [D_out]
+        rngs, sizes = rngs_of(rngs), [D_in] + [hidden] * depth + [D_out]
         self.weights = nnx.List([nnx.Param(he_normal(rngs.params(), (a, b)) if k < depth else jnp.zeros((a, b))) for k, (a, b) in enumerate(zip(sizes, sizes[1:]))])
         self.biases = nnx.List([nnx.Param(jnp.zeros(b)) for b in sizes[1:]])
 
@@ -210,6 +212,7 @@ class AffineCoupling(Layer):
 
     def __init__(self, C, *, channels=64, net=None, rngs=None):
         C = whole('C', C)
+        if net is not None and not callable(net): raise ValueError(f'net must be a function of the first {C // 2} channels, an MLP say, got {net!r}')
         self.C, self.half = C, C // 2
         self.net = net if net is not None else ConvNet(self.half, 2 * (C - self.half), channels, rngs=rngs)
 
@@ -240,21 +243,21 @@ class Squeeze(Layer):
     "(batch, H, W, C) -> (batch, H/2, W/2, 4C): each 2×2 block becomes channels. Raises `ValueError` for odd H or W, and for latents whose channels are no multiple of 4."
 
     def forward(self, z, *, key=None, s=1.0):
-        if z.ndim != 4 or z.shape[3] % 4: raise ValueError(f'Squeeze.forward expects (batch, H, W, 4C), got {tuple(z.shape)}')
+        if np.ndim(z) != 4 or z.shape[3] % 4: raise ValueError(f'Squeeze.forward expects (batch, H, W, 4C), got {np.shape(z)}')
         B, H, W, C = z.shape
         return z.reshape(B, H, W, 2, 2, C // 4).transpose(0, 1, 3, 2, 4, 5).reshape(B, 2 * H, 2 * W, C // 4)
 
     def inverse(self, x, *, key=None):
-        if x.ndim != 4 or x.shape[1] % 2 or x.shape[2] % 2: raise ValueError(f'Squeeze expects (batch, H, W, C) with even H and W, got {tuple(x.shape)}')
+        if np.ndim(x) != 4 or x.shape[1] % 2 or x.shape[2] % 2: raise ValueError(f'Squeeze expects (batch, H, W, C) with even H and W, got {np.shape(x)}')
         B, H, W, C = x.shape
         return x.reshape(B, H // 2, 2, W // 2, 2, C).transpose(0, 1, 3, 2, 4, 5).reshape(B, H // 2, W // 2, 4 * C), no_volume(x)
 
 
 @documented
 class Flatten(Layer):
-    "(batch, *shape) -> (batch, N). Raises `ValueError` for another shape."
+    "(batch, *shape) -> (batch, N). Raises `ValueError` for another shape, and unless `shape` is of positive whole numbers."
 
-    def __init__(self, shape): self.shape = tuple(shape)
+    def __init__(self, shape): self.shape = data_shape(shape)
 
     def forward(self, z, *, key=None, s=1.0):
         expect_shape('Flatten.forward', z, (math.prod(self.shape),))
@@ -267,18 +270,22 @@ class Flatten(Layer):
 
 @documented
 class Reverse(Layer):
-    "Reverses the last axis."
+    "Reverses the last axis of (batch, ..., C). Raises `ValueError` for anything but an array of real numbers."
 
-    def forward(self, z, *, key=None, s=1.0): return z[..., ::-1]
+    def forward(self, z, *, key=None, s=1.0): return real_array('Reverse.forward', z)[..., ::-1]
 
-    def inverse(self, x, *, key=None): return x[..., ::-1], no_volume(x)
+    def inverse(self, x, *, key=None):
+        x = real_array('Reverse', x)
+        return x[..., ::-1], no_volume(x)
 
 
 @documented
 class Standardise(Layer):
     "z = (x - mean) / deviation per column of real vectors (batch, D), set by `initialise` and never trained. A constant column or another D raises `ValueError`."
 
-    def __init__(self, D): self.mean, self.deviation = Fixed(jnp.zeros(D)), Fixed(jnp.ones(D))
+    def __init__(self, D):
+        D = whole('D', D)
+        self.mean, self.deviation = Fixed(jnp.zeros(D)), Fixed(jnp.ones(D))
 
     def forward(self, z, *, key=None, s=1.0):
         expect_shape('Standardise.forward', z, self.mean.shape)
@@ -335,7 +342,10 @@ class Split(Layer):
     """
 
     def __init__(self, rest, shape):
-        self.rest, self.shape, self.half = rest, tuple(shape), shape[-1] // 2
+        if not isinstance(rest, Layer): raise ValueError(f'the rest of a Split must be a Layer, got {type(rest).__name__}')
+        shape = data_shape(shape)
+        if shape[-1] < 2: raise ValueError(f'a Split halves the channels, the last of shape, and needs 2 or more, got {shape}')
+        self.rest, self.shape, self.half = rest, shape, shape[-1] // 2
         self.n_out = math.prod(self.shape[:-1]) * (self.shape[-1] - self.half)
 
     stochastic = property(lambda self: self.rest.stochastic)
@@ -394,7 +404,7 @@ class Repeat(Layer):
 
     def __init__(self, step, n, *, rngs=None, remat=True):
         n = whole('n', n)
-        parts = _copies(step, n, rngs or nnx.Rngs(0))
+        parts = _copies(step, n, rngs_of(rngs))
         self.step = nnx.merge(parts[0][0], jax.tree.map(lambda *leaves: jnp.stack(leaves), *[state for _, state in parts]))
         self.n, self.remat = n, remat
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
-from .checks import per_example, whole
+from .checks import check_key, per_example, whole
 from .layer import Chain, Layer, log_mean_exp
 
 # %% ../nbs/04_elbo.ipynb #db134cc2
@@ -30,6 +30,7 @@ def _layers(chain):
 def _check(chain, key, n, name):
     if not isinstance(chain, Layer): raise ValueError(f'expected a Layer or a Chain of them, got {type(chain).__name__}')
     if key is None: raise ValueError('a bound is an average over draws and needs a key: key=jax.random.key(0)')
+    check_key(key)
     if whole(name, n) < 2: raise ValueError(f'a standard error needs {name} >= 2, got {n!r}')
 
 

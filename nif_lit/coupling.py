@@ -14,7 +14,7 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 from .checks import whole
 from .gaussian import glorot_normal
-from .layer import Layer, batch_draw, check_scale, documented, expect_shape, keys_for, needs_noise
+from .layer import Layer, batch_draw, check_scale, documented, expect_shape, keys_for, needs_noise, noise_key, rngs_of
 
 # %% ../nbs/08_stochastic_coupling.ipynb #9a612154
 def _conditional(A, b, log_sigma, x, e):
@@ -45,7 +45,7 @@ class StochasticCoupling(Layer):
         N, M = (tuple(whole(f'each of {name}', v) for v in sizes) for name, sizes in (('N', N), ('M', M)))
         if M[0] > N[0] or M[1] > N[1]: raise ValueError(wanted)
         hidden = whole('hidden', hidden)
-        rngs = rngs or nnx.Rngs(0)
+        rngs = rngs_of(rngs)
         self.N, self.M = N, M
         self.A1, self.A2 = (nnx.Param(glorot_normal(rngs.params(), n, m)) for n, m in zip(N, M))
         self.log_sigma1, self.log_sigma2 = (nnx.Param(jnp.zeros(n)) for n in N)
@@ -64,8 +64,7 @@ class StochasticCoupling(Layer):
         "A draw: x2 given z2 and z1, then x1 given z1 and x2; s = 0: both means, the second at the first's mean. [paper 40]"
         check_scale('s', s); expect_shape('StochasticCoupling.forward', z, (sum(self.M),))
         noise = needs_noise(s)
-        if noise and key is None: raise ValueError(f'noise needs a key, got key=None at s = {s}; pass key=jax.random.key(0), or s=0')
-        key1, key2 = keys_for(key, 2)
+        key1, key2 = keys_for(noise_key(key, s) if noise else None, 2)
         def draw(A, b, log_sigma, z, key):
             x = z @ A.T + b
             return x + jnp.sqrt(s) * jnp.exp(log_sigma) * jax.random.normal(key, x.shape, x.dtype) if noise else x

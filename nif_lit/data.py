@@ -8,7 +8,6 @@ __all__ = ['DATASETS', 'OFFICIAL_MD5', 'READERS', 'write_bytes', 'DataError', 'c
            'crop_celeba', 'untile_celeba', 'read_celeba', 'read_digits', 'read_tfds', 'load']
 
 # %% ../nbs/20_data.ipynb #3d156763
-import difflib
 import gzip
 import hashlib
 import io
@@ -20,6 +19,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
+from .checks import nearest
 
 # %% ../nbs/20_data.ipynb #0cbb904b
 def write_bytes(path, data):
@@ -166,6 +166,7 @@ def read_cifar10(folder, md5=OFFICIAL_MD5):
     elif (place/names[0]).exists() or (place/'cifar-10-batches-bin').exists():
         place = _place(place, 'cifar-10-batches-bin')
         parts = [parse_cifar(verified(place/name, md5), name) for name in names]
+    elif not (place/'labels.npz').exists(): raise DataError(f'{Path(folder).name} holds no CIFAR-10: put cifar-10-binary.tar.gz, its "binary version", there, or unset NIF_LIT_DATA to let tensorflow-datasets fetch it')
     else:
         labels = np.load(io.BytesIO(verified(place/'labels.npz', md5)), allow_pickle=False)
         strips = lambda part, n: np.concatenate([_strip(verified(place/f'{part}_{k:03d}.webp', md5)) for k in range(n)])
@@ -200,7 +201,7 @@ def read_celeba(folder, md5=OFFICIAL_MD5):
         read = lambda wanted: np.concatenate([crop_celeba(picture(verified(aligned/name, md5, required=False))[None]) for name in sorted(part) if part[name] in wanted])
         return read('01'), None, read('2'), None
     files = lambda kind: sorted(place.glob(f'{kind}_[0-9][0-9].jpg'))
-    if not files('train') or not files('test'): raise DataError(f'{place.name} holds neither img_align_celeba nor train_NN.jpg and test_NN.jpg')
+    if not files('train') or not files('test'): raise DataError(f'{place.name} holds no CelebA: put the folder img_align_celeba and list_eval_partition.txt there, or unset NIF_LIT_DATA to let tensorflow-datasets fetch it')
     read = lambda kind: np.concatenate([untile_celeba(picture(verified(path, md5))) for path in files(kind)])
     return read('train'), None, read('test'), None
 
@@ -244,9 +245,7 @@ def load(name, *, bits=3, split='official', folder=None):
     folder: with the official archives; default the environment's NIF_LIT_DATA, else tensorflow-datasets. split: 'official', or 'pooled' (60/20/20 of
     everything, as the released code). Raises `ValueError` for unknown names, `FileNotFoundError` for a missing folder, `DataError` for bad files.
     """
-    if name not in DATASETS:
-        near = difflib.get_close_matches(str(name), DATASETS, 1, 0.4)
-        raise ValueError(f'unknown data set {name!r}' + (f'; did you mean {near[0]!r}?' if near else ';') + f' Known: {", ".join(DATASETS)}')
+    nearest('data set', name, DATASETS)
     bits = check_bits(bits)
     if split not in ('official', 'pooled'): raise ValueError(f"split must be 'official' or 'pooled', got {split!r}")
     folder = folder if folder is not None else (os.environ.get('NIF_LIT_DATA') or None)

@@ -12,7 +12,7 @@ from flax import nnx
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 from .checks import whole
-from .layer import Layer, batch_draw, check_scale, documented, expect_shape, needs_noise
+from .layer import Layer, batch_draw, check_scale, documented, expect_shape, needs_noise, noise_key, rngs_of
 
 # %% ../nbs/05_gaussian_nif.ipynb #1089321d
 BLOCK = 32
@@ -95,7 +95,7 @@ class GaussianInjection(Layer):
         N, M = whole('N', N), whole('M', M)
         if M > N: raise ValueError(f'an injection needs 1 <= M <= N, got N = {N}, M = {M}')
         if covariance not in COVARIANCES: raise ValueError(f'covariance must be one of {COVARIANCES}, got {covariance!r}')
-        key = (rngs or nnx.Rngs(0)).params()
+        key = (rngs_of(rngs)).params()
         self.N, self.M, self.bias, self.covariance = N, M, bias, covariance
         self.A = nnx.Param(glorot_normal(key, N, M))
         self.b = (nnx.Param if bias else nnx.Variable)(jnp.zeros(N))
@@ -127,8 +127,7 @@ class GaussianInjection(Layer):
         check_scale('s', s); expect_shape('GaussianInjection.forward', z, (self.M,))
         x = z @ self.A[...].T + self.b[...]
         if not needs_noise(s): return x
-        if key is None: raise ValueError(f'noise needs a key, got key=None at s = {s}; pass key=jax.random.key(0), or s=0')
-        return x + jnp.sqrt(s) * self.colour(jax.random.normal(key, x.shape, x.dtype))
+        return x + jnp.sqrt(s) * self.colour(jax.random.normal(noise_key(key, s), x.shape, x.dtype))
 
     def inverse(self, x: Float[Array, "batch N"], *, key=None):
         "A draw from q(z|x) = N(Λ⁻¹u, Λ⁻¹), and log ∫p(x|z)dz in nats, (batch,). No key: the mode Λ⁻¹u. [paper 9]"

@@ -9,12 +9,13 @@ __all__ = ['half_log_det', 'half_log_det_estimate', 'manifold_log_prob']
 import jax
 import jax.numpy as jnp
 import numpy as np
-from .checks import one_number
+from .checks import check_key, one_number, real_array, whole
 
 # %% ../nbs/01_change_of_variables.ipynb #53a31351
 def _check_map(f, z):
     "M and N of an injective map at one point, after checking shapes."
-    z = jnp.asarray(z)
+    z = real_array('an injective map', z)
+    if not callable(f): raise ValueError(f'f must be a function of one z (M,), got {f!r}')
     if z.ndim != 1 or not z.size: raise ValueError(f'expected one point z of shape (M,), got {z.shape}; use jax.vmap for a batch')
     out = jax.eval_shape(f, z)
     if len(out.shape) != 1 or out.shape[0] < z.size: raise ValueError(f'an injective map of (M,) = {z.shape} gives (N,) with N >= M, got {out.shape}')
@@ -42,7 +43,8 @@ def half_log_det_estimate(f, z, key, *, n_probes=16, n_steps=30):
     at n_steps >= M: raise n_steps until the answer stays. Memory O(n_steps M). Raises `ValueError` for another shape, n_probes < 2 or n_steps < 1.
     """
     z, _ = _check_map(f, z)
-    if n_probes < 2 or n_steps < 1: raise ValueError(f'expected n_probes >= 2 and n_steps >= 1, got {n_probes} and {n_steps}')
+    check_key(key)
+    n_probes, n_steps = whole('n_probes', n_probes, 2), whole('n_steps', n_steps)
     M, K = z.size, min(n_steps, z.size)
     _, push = jax.linearize(f, z)
     pull = jax.linear_transpose(push, z)
@@ -68,4 +70,4 @@ def half_log_det_estimate(f, z, key, *, n_probes=16, n_steps=30):
 
 def manifold_log_prob(f, log_prior, z):
     "log of the density of f(Z) at f(z), per unit of M-volume on the manifold, in nats; one z (M,), log_prior: (M,) -> nats. Raises `ValueError` for another shape. [paper 4, safe form]"
-    return one_number('log_prior', log_prior(jnp.asarray(z))) - half_log_det(f, z)
+    return one_number('log_prior', log_prior(real_array('an injective map', z))) - half_log_det(f, z)

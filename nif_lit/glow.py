@@ -15,12 +15,13 @@ from flax import nnx
 from .bijections import (MLP, ActNorm, AffineCoupling, ConvNet, Flatten, InvertibleConv1x1, Logit, Repeat, Reverse, Split, Squeeze,
                                 Standardise, UniformDequantization)
 from .checks import whole
-from .layer import Chain, documented
+from .layer import Chain, documented, rngs_of
 
 # %% ../nbs/11_glow.ipynb #d38180de
 def flow_step(C, channels, *, scalar_biases=False, rngs=None):
     "One step of Glow on (batch, H, W, C): actnorm, invertible 1×1 convolution, affine coupling. scalar_biases: one number per convolution, as in the released code. [paper A.10]"
     C, channels = whole('C', C), whole('channels', channels)
+    rngs = rngs_of(rngs)
     step = Chain(ActNorm(C), InvertibleConv1x1(C, rngs=rngs), AffineCoupling(C, channels=channels, rngs=rngs))
     if scalar_biases: net = step.layers[2].net; net.b1, net.b2, net.b3 = (nnx.Param(jnp.zeros(1)) for _ in range(3))
     return step
@@ -286,6 +287,7 @@ def default_levels(shape):
 
 def multiscale(shape, levels, steps, channels, *, rngs, **options):
     "The layers of `levels` levels on (batch, *shape), ending flat: squeeze, steps, and a `Split` around the next level. Options as in `FlowSteps`."
+    rngs = rngs_of(rngs)
     H, W, C = shape[0] // 2, shape[1] // 2, shape[2] * 4
     level = [Squeeze(), FlowSteps(C, channels, steps, rngs=rngs, **options)]
     if levels == 1: return Chain(*level, Flatten((H, W, C)))
@@ -300,7 +302,7 @@ def glow_body(shape, *, bits=3, levels=None, steps=16, channels=256, lam=0.05, r
     """
     check_levels(shape, 1 if levels is None else levels)
     shape, levels, steps, channels = tuple(map(int, shape)), int(levels or default_levels(shape)), whole('steps', steps), whole('channels', channels)
-    return Chain(UniformDequantization(bits), Logit(2.0 ** bits, lam), multiscale(shape, levels, steps, channels, rngs=rngs or nnx.Rngs(0), remat=remat, fast=fast, variant=variant))
+    return Chain(UniformDequantization(bits), Logit(2.0 ** bits, lam), multiscale(shape, levels, steps, channels, rngs=rngs_of(rngs), remat=remat, fast=fast, variant=variant))
 
 
 def vector_body(D, *, steps=8, hidden=128, depth=2, standardise=True, rngs=None):
@@ -308,4 +310,4 @@ def vector_body(D, *, steps=8, hidden=128, depth=2, standardise=True, rngs=None)
     D, steps, hidden, depth = (whole(name, v) for name, v in dict(D=D, steps=steps, hidden=hidden, depth=depth).items())
     half = D // 2
     step = lambda rngs: Chain(ActNorm(D), AffineCoupling(D, net=MLP(half, 2 * (D - half), hidden, depth, rngs=rngs)), Reverse())
-    return Chain(*([Standardise(D)] if standardise else []), Repeat(step, steps, rngs=rngs or nnx.Rngs(0)))
+    return Chain(*([Standardise(D)] if standardise else []), Repeat(step, steps, rngs=rngs_of(rngs)))

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
-from .checks import per_example, whole
+from .checks import check_key, per_example, real_array, whole
 from .gaussian import GaussianInjection, gram, inverse_cholesky
-from .layer import Layer, check_scale, documented, expect_shape, log_mean_exp, needs_noise
+from .layer import Layer, check_scale, documented, expect_shape, keys_for, log_mean_exp, needs_noise
 
 # %% ../nbs/06_closed_form.ipynb #31509e17
 def _short_sum(x):
@@ -50,12 +50,9 @@ def check_kind(kind):
     if kind not in KINDS: raise ValueError(f'kind must be one of {KINDS}, got {kind!r}')
 
 
-def _array(h): return h if hasattr(h, 'shape') else jnp.asarray(h)
-
-
 def _rows(who, h, N):
     "h as an array (batch, N): a nested list is taken too. Raises `ValueError` for another shape."
-    h = _array(h)
+    h = real_array(who, h)
     expect_shape(who, h, (N,))
     return h
 
@@ -76,8 +73,8 @@ class StandardNormal(nnx.Module):
         return _total((-large, -constant), -small - rest - self.N / 2 * jnp.log(t))
 
     def sample(self, key, n, *, t=1.0, s=1.0):
-        "n draws from N(0, tI), (n, N)."
-        check_scale('t', t)
+        "n draws from N(0, tI), (n, N). Raises `ValueError` unless key is one JAX key and t one number >= 0."
+        check_key(key); check_scale('t', t)
         return jnp.sqrt(t) * jax.random.normal(key, (whole('n', n), self.N))
 
     def embed(self, h, *, kind='pseudo_inverse'):
@@ -86,9 +83,12 @@ class StandardNormal(nnx.Module):
         return _rows('StandardNormal', h, self.N)
 
     def lift(self, z, *, key=None, s=0.0):
+        "z itself, (batch, N)."
         return _rows('StandardNormal', z, self.N)
 
-    def scale_noise(self, s): return self
+    def scale_noise(self, s):
+        "Itself: there is no noise."
+        return self
 
 # %% ../nbs/06_closed_form.ipynb #57046efa
 def _posterior(W, r):
@@ -165,8 +165,8 @@ class GaussianNIF(nnx.Module):
         return -(off / s[:, None] + (1 / scale) @ (c ** 2).T) / 2 - half_log_det[:, None] - self.N / 2 * jnp.log(2 * jnp.pi)
 
     def sample(self, key, n, *, t=1.0, s=1.0):
-        "n draws of Az + b + ε, (n, N): z ~ N(0, tI), ε ~ N(0, sΣ). One key is one z and one noise draw for every t and s. [paper 8]"
-        check_scale('t', t)
+        "n draws of Az + b + ε, (n, N): z ~ N(0, tI), ε ~ N(0, sΣ). One key is one z and one noise draw for every t and s. Raises `ValueError` unless key is one JAX key, and t and s numbers >= 0. [paper 8]"
+        check_key(key); check_scale('t', t)
         key_z, key_noise = jax.random.split(key)
         return self.injection.forward(jnp.sqrt(t) * jax.random.normal(key_z, (whole('n', n), self.M)), key=key_noise, s=s)
 
@@ -176,10 +176,11 @@ class GaussianNIF(nnx.Module):
         return self.injection.inverse(h)[0] if kind == 'pseudo_inverse' else _posterior(*self._scaled(h, 1.0, 1.0))[1]
 
     def lift(self, z, *, key=None, s=0.0):
-        "(batch, M) -> (batch, N): Az + b, plus noise of variance sΣ."
+        "(batch, M) -> (batch, N): Az + b, plus noise of variance sΣ. Raises `ValueError` for another shape, and for s > 0 without a key."
         return self.injection.forward(_rows('GaussianNIF.lift', z, self.M), key=key, s=s)
 
     def scale_noise(self, s):
+        "The same head with Σ replaced by sΣ. Raises `ValueError` unless s is one number > 0."
         twin = nnx.clone(self)
         twin.injection = self.injection.scale_noise(s)
         return twin
@@ -187,12 +188,17 @@ class GaussianNIF(nnx.Module):
 # %% ../nbs/06_closed_form.ipynb #58777fbb
 @documented
 class NoisyInjective(nnx.Module):
-    "Any `Layer` over any head, scored by the ELBO (n_samples = 1) or its importance-weighted form with n_samples draws. [paper 7]"
+    """Any `Layer` over any head, scored by the ELBO (n_samples = 1) or its importance-weighted form with n_samples draws. [paper 7]
+
+    Data (batch, N), latents as the prior's. Raises `ValueError` for what is no `Layer` or no head, and for a `GaussianInjection` whose M is not the prior's dimension.
+    """
 
     def __init__(self, layer, prior):
         if not isinstance(layer, Layer): raise ValueError(f'NoisyInjective takes a Layer, got {type(layer).__name__}')
         if not all(hasattr(prior, name) for name in ('log_prob', 'sample', 'embed', 'lift')):
             raise ValueError(f'the prior must be a head or a Flow (log_prob, sample, embed, lift), got {type(prior).__name__}')
+        shape = getattr(prior, 'shape', None) or (getattr(prior, 'N', None),)              # of what the prior scores, where it says
+        if isinstance(layer, GaussianInjection) and shape != (None,) and shape != (layer.M,): raise ValueError(f'the layer has {layer.M} latent dimensions, the prior scores {shape[0] if len(shape) == 1 else shape}')
         self.layer, self.prior = layer, prior
 
     @property
@@ -204,8 +210,9 @@ class NoisyInjective(nnx.Module):
     def log_prob(self, h, *, key=None, n_samples=1, t=1.0, s=1.0):
         "The log of an unbiased estimate of p(h) in nats, (batch,); its mean over keys is a lower bound. Raises `ValueError` without a key if any part is stochastic, and where a part does not return one number per example."
         check_scale('t', t); check_scale('s', s, positive=True)
-        n_samples, h = whole('n_samples', n_samples), _array(h)
+        n_samples, h = whole('n_samples', n_samples), real_array('NoisyInjective', h)
         if key is None and self.stochastic: raise ValueError('this score draws at random and needs a key: log_prob(h, key=jax.random.key(0)); without one it would be no bound')
+        check_key(key, needed=False)
         if not (isinstance(s, (int, float)) and s == 1): return NoisyInjective(self.layer.scale_noise(s), self.prior.scale_noise(s)).log_prob(h, key=key, n_samples=n_samples, t=t)
         def draw(key):
             key_z, key_prior = (None, None) if key is None else jax.random.split(key)
@@ -216,7 +223,8 @@ class NoisyInjective(nnx.Module):
         return log_mean_exp(jnp.stack([draw(k) for k in jax.random.split(key, n_samples)]))
 
     def sample(self, key, n, *, t=1.0, s=1.0):
-        "n draws: the prior at temperature t, through the layer with noise variance times s."
+        "n draws, (n, N): the prior at temperature t, through the layer with noise variance times s. Raises `ValueError` unless key is one JAX key, and t and s numbers >= 0."
+        check_key(key)
         key_z, key_noise = jax.random.split(key)
         return self.layer.forward(self.prior.sample(key_z, whole('n', n), t=t, s=s), key=key_noise, s=s)
 
@@ -227,19 +235,22 @@ class NoisyInjective(nnx.Module):
             if not (isinstance(self.layer, GaussianInjection) and isinstance(self.prior, StandardNormal)):
                 raise ValueError("kind='posterior_mean' has a closed form only for a GaussianInjection under a StandardNormal; use 'pseudo_inverse'")
             return _marginal(self.layer).embed(h, kind=kind)
-        return self.prior.embed(self.layer.inverse(_array(h))[0], kind=kind)
+        return self.prior.embed(self.layer.inverse(real_array('NoisyInjective', h))[0], kind=kind)
 
     def lift(self, z, *, key=None, s=0.0):
-        key_prior, key_noise = (None, None) if key is None else jax.random.split(key)
+        "From the innermost latent to (batch, N); s > 0 adds noise and needs a key."
+        key_prior, key_noise = keys_for(key, 2)
         return self.layer.forward(self.prior.lift(z, key=key_prior, s=s), key=key_noise, s=s)
 
     def initialise(self, h, *, key=None):
         "Sets the data-dependent parameters of layer and prior (the actnorms of a deep NIF's low-dimensional flow) from one batch h (batch, N), on draws of q(z|h); without a key at its mode. [paper B.5]"
-        key_z, key_prior = (None, None) if key is None else jax.random.split(key)
+        key_z, key_prior = keys_for(key, 2)
         z = self.layer.initialise(h, key=key_z)
         if hasattr(self.prior, 'initialise'): self.prior.initialise(z, key=key_prior)
 
-    def scale_noise(self, s): return NoisyInjective(self.layer.scale_noise(s), self.prior.scale_noise(s))
+    def scale_noise(self, s):
+        "The same model with every Gaussian noise variance times s."
+        return NoisyInjective(self.layer.scale_noise(s), self.prior.scale_noise(s))
 
 
 def _marginal(injection):

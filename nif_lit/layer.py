@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['grid_quadrature', 'conditional_log_prob', 'inverse_mode', 'inverse_mode_jit', 'log_volume_quadrature',
            'log_volume_laplace', 'documented', 'log_mean_exp', 'needs_noise', 'check_scale', 'expect_shape', 'Layer',
-           'keys_for', 'batch_draw', 'inverse_of', 'Chain', 'check_contract']
+           'keys_for', 'noise_key', 'rngs_of', 'batch_draw', 'inverse_of', 'Chain', 'check_contract']
 
 # %% ../nbs/03_stochastic_inverse.ipynb #16e14262
 import inspect
@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from flax import nnx
 from jax.scipy.special import logsumexp
-from .checks import check
+from .checks import check, check_box, check_key, is_real, real_array, seed_of, whole
 
 # %% ../nbs/03_stochastic_inverse.ipynb #e292089f
 def grid_quadrature(log_f, box, n):
@@ -27,7 +27,7 @@ def grid_quadrature(log_f, box, n):
 
 def _residual(f, log_sigma, x):
     "z -> Σ^-½ (x - f(z)), after checking the shapes on an example."
-    x, log_sigma = jnp.asarray(x, float), jnp.asarray(log_sigma, float)
+    x, log_sigma = (jnp.asarray(real_array(name, v), float) for name, v in dict(x=x, log_sigma=log_sigma).items())
     if x.ndim != 1 or log_sigma.shape != x.shape: raise ValueError(f'expected one x (N,) and log_sigma (N,), got {x.shape} and {log_sigma.shape}')
     def residual(z):
         fz = f(z)
@@ -38,7 +38,7 @@ def _residual(f, log_sigma, x):
 
 def conditional_log_prob(f, log_sigma, x, z):
     "log p(x|z) = log N(x; f(z), Σ) in nats for one x (N,) and one z (M,); log_sigma (N,) is half the log of Σ's diagonal. [paper 24]"
-    r = _residual(f, log_sigma, x)(jnp.asarray(z, float))
+    r = _residual(f, log_sigma, x)(jnp.asarray(real_array('z', z), float))
     return -(r @ r) / 2 - jnp.sum(jnp.asarray(log_sigma)) - r.size / 2 * jnp.log(2 * jnp.pi)
 
 
@@ -49,7 +49,7 @@ def inverse_mode(f, log_sigma, x, z0):
     Raises `ValueError` for wrong shapes, a start that is not finite, or no convergence.
     """
     from scipy.optimize import least_squares
-    residual, z0 = _residual(f, log_sigma, x), np.asarray(z0, float)
+    residual, z0 = _residual(f, log_sigma, x), np.asarray(real_array('z0', z0), float)
     if z0.ndim != 1 or not np.isfinite(z0).all(): raise ValueError(f'expected a finite start z0 of shape (M,), got {z0}')
     value, jacobian = jax.jit(residual), jax.jit(jax.jacfwd(residual))
     eps = {np.dtype('float64'): 1e-13, np.dtype('float32'): 1e-6}[np.dtype(value(z0).dtype)]
@@ -64,9 +64,9 @@ def inverse_mode_jit(f, log_sigma, x, z0, *, n_steps=200):
     Optax's L-BFGS on half the squared whitened residual; shapes as `inverse_mode`. It stops where the gradient's norm is below eps^(2/3) of the precision, or after
     n_steps: nothing can be raised inside jit, so look at the second value. Raises `ValueError` for wrong shapes or n_steps < 1.
     """
-    residual, z0 = _residual(f, log_sigma, x), jnp.asarray(z0, float)
+    residual, z0 = _residual(f, log_sigma, x), jnp.asarray(real_array('z0', z0), float)
     if z0.ndim != 1: raise ValueError(f'expected a start z0 of shape (M,), got {z0.shape}')
-    if n_steps < 1: raise ValueError(f'n_steps must be positive, got {n_steps}')
+    n_steps = whole('n_steps', n_steps)
     def loss(z): return (residual(z) ** 2).sum() / 2
     solver, look, enough = optax.lbfgs(), optax.value_and_grad_from_state(loss), float(jnp.finfo(z0.dtype).eps) ** (2 / 3)
     def slope(state): return optax.tree.norm(optax.tree.get(state, 'grad'))
@@ -86,7 +86,9 @@ def log_volume_quadrature(f, log_sigma, x, box, *, n=400, tol=1e-6):
     The box is doubled once, at the same spacing. Raises `ValueError` when more than `tol` of the mass lies outside the first one (a box too small, or an
     integral that does not exist: a bounded f has none), when half as many points give another value, or for M > 2.
     """
-    if not 1 <= len(box) <= 2: raise ValueError(f'quadrature wants 1 or 2 latent dimensions, got {len(box)}: use log_volume_laplace')
+    check_box(box)
+    if len(box) > 2: raise ValueError(f'quadrature wants 1 or 2 latent dimensions, got {len(box)}: use log_volume_laplace')
+    n = whole('n', n, 2)
     one = jax.vmap(lambda z: conditional_log_prob(f, log_sigma, x, z))
     def total(box, n):
         _, p, cell = grid_quadrature(one, box, n)
@@ -105,7 +107,7 @@ def log_volume_laplace(f, log_sigma, x, z):
 
     Raises `ValueError` when z is no mode: a gradient in units of the curvature above 1e-3, or a Hessian that is not positive definite.
     """
-    z = jnp.asarray(z, float); minus = lambda z: -conditional_log_prob(f, log_sigma, x, z)
+    z = jnp.asarray(real_array('z', z), float); minus = lambda z: -conditional_log_prob(f, log_sigma, x, z)
     g, H = jax.grad(minus)(z), jax.hessian(minus)(z)
     smallest = float(jnp.linalg.eigvalsh(H)[0])
     if not smallest > 0: raise ValueError(f'z is no mode: the smallest curvature is {smallest:.3g}, expected > 0')
@@ -132,7 +134,8 @@ def needs_noise(s):
 
 
 def check_scale(name, value, positive=False):
-    "Raises `ValueError` for a known temperature that is negative, not finite, or zero where it may not be."
+    "Raises `ValueError` unless value is one real number, traced or not, and for a known temperature that is negative, not finite, or zero where it may not be."
+    if np.shape(value) != () or not (isinstance(value, (int, float)) or is_real(getattr(value, 'dtype', object))): raise ValueError(f'{name} must be one number, got {value!r:.60}')
     if isinstance(value, jax.core.Tracer): return
     if not np.isfinite(value) or value < 0 or (positive and value == 0):
         raise ValueError(f'{name} scales a variance and must be {"positive" if positive else "zero or positive"}, got {value}'
@@ -140,7 +143,8 @@ def check_scale(name, value, positive=False):
 
 
 def expect_shape(who, x, shape):
-    "Raises `ValueError` unless x has shape (batch, *shape)."
+    "Raises `ValueError` unless x is an array of shape (batch, *shape)."
+    if not hasattr(x, 'ndim'): raise ValueError(f'{who} expects an array (batch, {", ".join(map(str, shape))}), got a {type(x).__name__}')
     if x.ndim != len(shape) + 1 or tuple(x.shape[1:]) != tuple(shape):
         raise ValueError(f'{who} expects (batch, {", ".join(map(str, shape))}), got {tuple(x.shape)}')
 
@@ -183,8 +187,23 @@ class Layer(nnx.Module):
 
 # %% ../nbs/03_stochastic_inverse.ipynb #6a602c80
 def keys_for(key, n):
-    "n keys from one, or n times None."
+    "n keys from one, or n times None. Raises `ValueError` for anything else."
+    check_key(key, needed=False)
     return [None] * n if key is None else list(jax.random.split(key, n))
+
+
+def noise_key(key, s):
+    "key itself; raises `ValueError` without one, for noise that s scales."
+    if key is None: raise ValueError(f'noise needs a key, got key=None at s = {s}; pass key=jax.random.key(0), or s=0')
+    check_key(key)
+    return key
+
+
+def rngs_of(rngs):
+    "The streams that parameters are drawn from: `rngs` itself, or new ones from a seed; None is seed 0, so that two parts made without rngs start alike. Raises `ValueError` for anything else."
+    if isinstance(rngs, nnx.Rngs): return rngs
+    try: return nnx.Rngs(seed_of(0 if rngs is None else rngs))
+    except ValueError: raise ValueError(f'rngs must be flax.nnx.Rngs or a seed, got {rngs!r:.60}: rngs=nnx.Rngs(0)') from None
 
 
 def batch_draw(draw, key, shape, dtype):
@@ -192,6 +211,7 @@ def batch_draw(draw, key, shape, dtype):
 
     Where several devices share a batch (an axis 'data' mapped by hand, as in `fit`), each gets its rows of the draw for the whole batch.
     """
+    check_key(key)
     mesh = jax.sharding.get_abstract_mesh()
     if 'data' not in mesh.manual_axes: return draw(key, shape, dtype)
     whole = draw(key, (mesh.shape['data'] * shape[0], *shape[1:]), dtype)
@@ -210,7 +230,7 @@ class Chain(Layer):
     "Layers in a row, listed from data to latent; log volumes add up. `Chain([a, b])` or `Chain(a, b)`. Raises `ValueError` for anything that is not a `Layer`, and for a log volume whose shape is not (batch,)."
 
     def __init__(self, *layers):
-        if len(layers) == 1 and not isinstance(layers[0], Layer): layers = tuple(layers[0])
+        if len(layers) == 1 and not isinstance(layers[0], Layer): layers = tuple(layers[0]) if hasattr(layers[0], '__iter__') else layers
         for layer in layers:
             if not isinstance(layer, Layer): raise ValueError(f'a Chain takes layers, got {type(layer).__name__}; subclass nif_lit.Layer')
         self.layers = nnx.List(layers)
@@ -267,6 +287,7 @@ def _check_bijection(layer, x, rtol, atol):
 def _check_noisy(layer, x, log_likelihood, box, key, n_draws, n_grid):
     if log_likelihood is None or box is None or key is None:
         raise ValueError('a stochastic layer needs log_likelihood(x, zs), a box [(low, high), ...] that holds its mass, and a key')
+    check_box(box)
     if len(box) > 2: raise ValueError(f'quadrature wants at most 2 latent dimensions, got {len(box)}')
     gaps = {}
     for i, k in enumerate(jax.random.split(key, len(x))):
@@ -350,7 +371,8 @@ def check_contract(layer, x, *, key=None, log_likelihood=None, box=None, n_draws
     Raises `AssertionError` on a broken contract, `ValueError` when something is missing.
     """
     if not isinstance(layer, Layer): raise ValueError(f'check_contract takes a Layer, got {type(layer).__name__}')
-    x = jnp.asarray(x)
+    x = jnp.asarray(real_array('check_contract', x))
+    check_key(key, needed=False)
     z, log_volume = layer.inverse(x, key=key)
     if jnp.shape(log_volume) != (x.shape[0],): raise AssertionError(f'log_volume must have shape ({x.shape[0]},), got {jnp.shape(log_volume)}')
     if layer.stochastic:

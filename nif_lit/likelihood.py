@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
-from .checks import whole
-from .models import bare, check_key
+from .checks import check_key, whole
+from .models import bare
 from .training import on_all, on_one
 
 # %% ../nbs/22_likelihood.ipynb #833a9934

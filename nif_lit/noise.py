@@ -6,11 +6,10 @@
 __all__ = ['noise_log_prob', 'marginal_quadrature', 'marginal_importance']
 
 # %% ../nbs/02_noise.ipynb #f0bd1a24
-import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-from .checks import one_number, whole
+from .checks import check_box, check_key, one_number, real_array, whole
 
 # %% ../nbs/02_noise.ipynb #47c228b6
 def noise_log_prob(log_sigma, e):
@@ -20,7 +19,7 @@ def noise_log_prob(log_sigma, e):
 
 def _log_joint(f, log_sigma, x, log_prior):
     "z -> log p_z(z) + log p_ε(x - f(z)), after checking shapes."
-    x, log_sigma = jnp.asarray(x, float), jnp.asarray(log_sigma, float)
+    x, log_sigma = (jnp.asarray(real_array(name, v), float) for name, v in dict(x=x, log_sigma=log_sigma).items())
     if x.ndim != 1 or log_sigma.shape != x.shape: raise ValueError(f'expected one x (N,) and log_sigma (N,), got {x.shape} and {log_sigma.shape}')
     for name, v in dict(x=x, log_sigma=log_sigma).items():
         if not (isinstance(v, jax.core.Tracer) or bool(jnp.isfinite(v).all())): raise ValueError(f'{name} must be finite, got {v}')
@@ -37,10 +36,9 @@ def marginal_quadrature(f, log_sigma, x, log_prior, box, *, n=400, tol=1e-6):
     f: (M,) -> (N,) and log_prior: (M,) -> nats, in JAX; log_sigma (N,). Raises `ValueError` for M > 2, for wrong shapes, an integrand
     that is NaN or nowhere positive, and when a box of twice the size, or half as many points, changes the value by more than `tol`, relative.
     """
-    if not 1 <= len(box) <= 2: raise ValueError(f'quadrature wants 1 or 2 latent dimensions, got {len(box)}: use marginal_importance')
+    check_box(box)
+    if len(box) > 2: raise ValueError(f'quadrature wants 1 or 2 latent dimensions, got {len(box)}: use marginal_importance')
     n = whole('n', n, 2)
-    for side in box:
-        if np.shape(side) != (2,) or not (side[0] < side[1] and math.isfinite(side[1] - side[0])): raise ValueError(f'a side of the box is (low, high), finite and low < high, got {side}')
     joint = jax.vmap(_log_joint(f, log_sigma, x, log_prior))
     def total(box, n):
         edges = [np.linspace(low, high, n + 1) for low, high in box]
@@ -63,7 +61,8 @@ def marginal_importance(f, log_sigma, x, log_prior, *, key, z0, n_samples=10_000
     a mode that is none, or weights that are no numbers.
     """
     from scipy.optimize import minimize
-    joint, z0 = _log_joint(f, log_sigma, x, log_prior), np.asarray(z0, float)
+    check_key(key)
+    joint, z0 = _log_joint(f, log_sigma, x, log_prior), np.asarray(real_array('z0', z0), float)
     if z0.ndim != 1 or not np.isfinite(z0).all(): raise ValueError(f'expected a finite start z0 of shape (M,), got {z0}')
     if whole('n_samples', n_samples) < 2: raise ValueError(f'a standard error needs n_samples >= 2, got {n_samples}')
     down = jax.jit(jax.value_and_grad(lambda z: -joint(z)))

@@ -63,7 +63,7 @@ def distortion_section(found, name, bits):
     level = lambda r: f"{r['mean']:.3f} ± {r['se']:.3f}"
     rows = [(m, LABELS[k], level(d['zero']), level(d['one']), level(found['nf']), 'undecided: the NF is too near to s = 0' if d['way'] is None else f"{d['way']:.0%} ± {d['se']:.0%}") for m, by in found['models'].items() for k, d in by.items()]
     return [dict(title=f"Does the distortion resemble the NF's? ({name})", table=(('model', 'sampler', 'roughness at s = 0', 'at s = 1', "the NF's", 'share of the way'), rows),
-                 caption=f"Mean difference of neighbouring pixels in levels of {bits} bits, of {found['nf']['n']} samples, ± one standard error, seed 0; the rows of a model share their latents, and the error of the share takes them as independent. 100 %: at s = 1 the samples are as rough as the NF's; 0 %: the noise does not show. Roughness sees noise, not shape, and at s = 0 also a grid of period two that is no noise (the lattice of page 32): there the share is a little too low.")]
+                 caption=f"Mean difference of neighbouring pixels in levels of {bits} bits, of {found['nf']['n']} samples, ± one standard error, seed 0; the rows of a model share their latents, and the error of the share takes them as independent. 100 %: at s = 1 the samples are as rough as the NF's; 0 %: the noise does not show. Roughness sees noise, not shape. Where the lattice of [32](32_samples.ipynb) at s = 0 is above 1, part of that roughness is a grid and no noise, and a share below 100 % is a little too low.")]
 
 # %% ../nbs/34_off_the_manifold.ipynb #ce87c6ba
 def have(config, sampler):

@@ -7,7 +7,7 @@ __all__ = ['CANDIDATES', 'BASE', 'TRIED_SMALL', 'BUDGET', 'PLACES', 'OPEN_QUESTI
            'PAPER_AND_CODE', 'FIGURES', 'candidates', 'bits_at', 'metrics_of', 'late_slope', 'noiseless_at_hand',
            'noiseless', 'trained_runs', 'columns', 'judged', 'reach', 'released_images', 'bits_for', 'answer',
            'draw_question', 'question_sections', 'displayed', 'range_effect', 'image_path', 'embedding_gap', 'unequal',
-           'needs', 'draw_differences']
+           'needs', 'apart_by', 'draw_differences']
 
 # %% ../nbs/42_paper_and_code.ipynb #0cc88f9b
 import json
@@ -149,8 +149,8 @@ def answer(record):
     base = rows[BASE]['mean']
     if target is None: return f'{record["dataset"].capitalize()} are not in the paper, so nothing can be explained here; the page shows that every candidate runs. The base needs {base:.3f} bits/dim.'
     words = {w: [label for label, r in rows.items() if r['judged'] == w] for w in ('explains', 'comes near')}
-    told = f'The base is at {base:.3f}, {target - base:+.3f} short of the printed {target}. '
-    told += f'Within {record["tolerance"][0]}: {", ".join(words["explains"]) or "no candidate"}; within {record["tolerance"][1]}: {", ".join(words["comes near"]) or "no other"}. '
+    told = f'The base is at {base:.3f}, {abs(target - base):.3f} {"below" if base < target else "above"} the printed {target}. '
+    told += f'Within {record["tolerance"][0]}: {", ".join(words["explains"]) or "no candidate"}; within {record["tolerance"][1]}: {", ".join(words["comes near"]) or ("no other" if words["explains"] else "none either")}. '
     alone = {label: r['shift']['mean'] / (target - base) for label, r in rows.items() if r['shift']}
     told += 'Share of the gap that each closes alone: ' + ', '.join(f'{label} {share:+.0%}' for label, share in alone.items()) + '. '
     if record['bits_needed'] is not None: told += f'By straight lines between 3, 4 and 5 bits, the printed number is met at {record["bits_needed"]:.2f} bits. '
@@ -158,6 +158,11 @@ def answer(record):
     told += f'Of {len(record["columns"])} columns at full budget, within the tolerance: ' + '; '.join(f'{place} {", ".join(sets) or "none"}' for place, sets in fits.items()) + '. ' if record['columns'] else ''
     unsettled = {label: later for label, r in rows.items() if r['judged'] != 'explains' and (later := reach(r, released_images())) is not None and later - record['tolerance'][0] <= target <= r['mean']}
     if unsettled: told += f'Open, since the printed number lies between the score now and where its slope would lead by {released_images():,} images: ' + ', '.join(f'{label} ({rows[label]["mean"]:.3f} and {later:.3f})' for label, later in unsettled.items()) + '. '
+    for place, own in record['columns'].get(record['dataset'], {}).items():
+        short = rows.get(place)
+        if short is None or (own['mean'] - short['mean']) * (target - own['mean']) <= 0 or own['judged'] == 'explains': continue
+        others = ', '.join(f"{d} {places[place]['mean']:.3f} for {places[place]['published']}" for d, places in record['columns'].items() if d != record['dataset'] and places[place]['judged'] == 'does not')
+        told += f'The score {place} moves towards the printed number with training, from {short["mean"]:.3f} to {own["mean"]:.3f} at full budget, and may pass it; ' + (f'the other columns speak against it: {others}. ' if others else 'no other column speaks against it. ')
     at_base = [d for d, places in record['columns'].items() if d != record['dataset'] and places['with noise']['judged'] in ('explains', 'comes near')]
     if at_base and any('bits' in label.split()[1:2] for label in unsettled): told += f'More bits would have to be those of {record["dataset"]} alone: {", ".join(at_base)} is near its own column at 3. '
     return told + ('' if words['explains'] else 'So at this budget none of them explains it alone' + (f', and {", ".join(unsettled)} cannot be excluded.' if unsettled else '.'))
@@ -224,7 +229,7 @@ DIFFERENCES = {
     'split': ('data split', 'not said', 'pooled, 60/20/20; CelebA loader ignores it, so its validation part is mostly training images', "official; split='pooled' on request"),
     'crop': ('CelebA crop', 'not said', 'every second pixel, then rows [26:−19], columns [12:−13]', 'the same'),
     'umap': ('Fig. 2', 'supervised UMAP of the test set', 'labels given; test and validation, 24,000 images', 'both kinds of UMAP; probes decide'),
-    'deep': ('deep NIF', '10 couplings of 4×1024, M = 128', '5 couplings of 3×1024, 24 steps, M = 512, bound with 16 draws', 'sizes by scale; K = 1 and 16 reported'),
+    'deep': ('deep NIF', '10 couplings of 4×1024, M = 128', '5 couplings of 3×1024, 24 steps, M = 512, bound with 16 draws', 'sizes by scale; K = 1, 16 and 64 reported'),
 }
 ELSEWHERE = {'constant': '[43](43_errata.ipynb): (M/2) log 2π', 'images': '[23](23_frechet.ipynb): the path alone', 'levels': '[11](11_glow.ipynb)', 'best_s': '[34](34_off_the_manifold.ipynb)', 'umap': '[36](36_embeddings.ipynb)', 'deep': '[37](37_deep_nif.ipynb)'}
 
@@ -301,6 +306,11 @@ def _pm3(v): return f'{v["mean"]:.3f} ± {v["se"]:.3f}'
 def _score(r): return f'{r["frechet"]["name"]} {r["frechet"]["value"]:.3g}, KID × 1000 {1e3 * r["kid"]["value"]:.2f} ± {1e3 * r["kid"]["se"]:.2f}'
 
 
+def apart_by(gap):
+    "A difference of two KIDs that share draws, in words: its z is one of independent draws, hence a lower bound of its size."
+    return f"a difference of {gap['z']:+.1f} SE, or farther from 0"
+
+
 def _measured(nf, nif):
     "dict key of DIFFERENCES -> (record, text), of what the finished runs allow."
     found, n = {}, SIZES[(nf or nif).scale]['sweep']
@@ -312,7 +322,7 @@ def _measured(nf, nif):
     if e and at_hand(nif, {}, dict(sampler='released'), dict(s=0.36), dict(s=0.6)):
         trained, released, a, b = scores(nif), scores(nif, sampler='released'), scores(nif, s=0.36), scores(nif, s=0.6)
         gap = difference(released, trained)
-        found['sampler'] = dict(trained=trained, released=released, gap=gap, sigma=e['sigma']), f's = 1, n = {n}: {_score(trained)} (Σ); {_score(released)} (I); difference {gap["z"]:+.1f} SE or more (both share their latents). Learned deviations: median {e["sigma"][1]:.2f}, 5–95 % {e["sigma"][0]:.2f}–{e["sigma"][2]:.2f}'
+        found['sampler'] = dict(trained=trained, released=released, gap=gap, sigma=e['sigma']), f's = 1, n = {n}: {_score(trained)} (Σ); {_score(released)} (I); {apart_by(gap)} (both share their latents). Learned deviations: median {e["sigma"][1]:.2f}, 5–95 % {e["sigma"][0]:.2f}–{e["sigma"][2]:.2f}'
         found['s'] = dict(variance=b, deviation=a), f's = 0.6, n = {n}: {_score(b)} on the variance; {_score(a)} on the deviation'
     if nf and at_hand(nf, dict(t=2.0), dict(t=4.0)):
         a, b = scores(nf, t=2.0), scores(nf, t=4.0)
@@ -352,7 +362,7 @@ def draw_differences(configs, out, progress=True):
         a, b = (sample_scores(grey[1], n=SIZES[configs[0].scale]['sweep'], s=1.0, sampler=k) for k in ('trained', 'released'))
         own = {k: {name: r[name] for name in ('frechet', 'kid', 'n', 'n_reference')} for k, r in (('trained', a), ('released', b))}
         kept, told = found.get('sampler', ({}, ''))
-        found['sampler'] = dict(kept, grey=dict(own, gap=difference(b, a), dataset=grey[1].dataset)), '. '.join(filter(None, (told, f'{grey[1].dataset} {grey[1].model}: {_score(a)} (Σ); {_score(b)} (I); difference {difference(b, a)["z"]:+.1f} SE or more')))
+        found['sampler'] = dict(kept, grey=dict(own, gap=difference(b, a), dataset=grey[1].dataset)), '. '.join(filter(None, (told, f'{grey[1].dataset} {grey[1].model}: {_score(a)} (Σ); {_score(b)} (I); {apart_by(difference(b, a))}')))
     rows = [(*DIFFERENCES[key], found[key][1] if key in found else ELSEWHERE.get(key, 'not measured')) for key in DIFFERENCES]
     sections = [dict(title='Paper, released code and kit', table=(('question', 'paper', 'released code', 'kit', 'measured'), rows), caption=f'Measured on {dataset}, seed 0, at {configs[0].scale} scale, where a row does not say otherwise; ± one standard error. A density at one point of the bins can be ruled by a few images: its error says so.')]
     if nf and finished(nf, parameters=True):

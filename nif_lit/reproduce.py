@@ -9,7 +9,9 @@ __all__ = ['FIGURES', 'find_figures', 'work', 'train_all', 'reproduce']
 import time
 from pathlib import Path
 from . import architectures, deep, embeddings, off_manifold, paper_and_code, reconstructions, samples, table1, table2, temperature
-from .experiments import SCALES, default_out, finished, keep_record, make, nearest, provenance, run, runs_folder, trains
+from .checks import nearest
+from .data import DATASETS
+from .experiments import SCALES, default_out, finished, keep_record, make, provenance, run, runs_folder, trains
 from .pictures import gallery, text_table
 
 # %% ../nbs/39_reproduce.ipynb #fb4f12f6
@@ -20,7 +22,7 @@ FIGURES = {figure.name: figure for figure in (*table2.FIGURES, *table1.FIGURES, 
 def find_figures(names=('all',)):
     "The Figures of some names or aliases, in the order of `FIGURES`; 'all' for every one that is no part of another. Raises `ValueError` with the nearest known name."
     aliases = {alias: figure.name for figure in FIGURES.values() for alias in figure.aliases}
-    wanted = {aliases.get(name, name) for name in (nearest('figure or table', name, ['all', *FIGURES, *aliases]) for name in names or ['all'])}
+    wanted = {aliases.get(name, name) for name in (name if name in aliases else nearest('figure or table', name, ['all', *FIGURES]) for name in names or ['all'])}
     return [figure for name, figure in FIGURES.items() if name in wanted or ('all' in wanted and not figure.part_of)]
 
 # %% ../nbs/39_reproduce.ipynb #11a3b123
@@ -52,6 +54,7 @@ def reproduce(names=('all',), *, scale='smoke', dataset=None, seeds=None, out=No
     """
     figures = find_figures(names)
     nearest('scale', scale, SCALES)
+    if dataset is not None: nearest('data set', dataset, DATASETS)
     wanted = {c.name: c for f in figures for c in f.needs(scale) if dataset in (None, c.dataset) and c.seed < (seeds or 99)}
     if dataset is not None and not wanted: raise ValueError(f'no figure among {", ".join(f.name for f in figures)} uses {dataset!r} at {scale} scale')
     needed_by_all = {c.name: c for f in figures for c in f.needs(scale)}

@@ -115,6 +115,7 @@ def draw(configs, out, progress=True):
         note = (f"n = {next(iter(record[name].values()))['n']:,} test images at {cs[0].bits} bits; lower is better; mean ± sd over seeds, or the standard error over images (se) where there is one. NF − model is paired image by image over the seeds that both have, its error the larger of "
                 "that over images and that over seeds; " + (f"one seed borrows {spread:.4f}, the larger of the spread over seeds where there are several and of one run between machines. " if (spread := next((r['paired']['borrowed'] for r in record[name].values() if r['paired'] and r['paired']['seeds'] == 1 and r['paired']['borrowed']), None)) else
                 "where there is one seed the word is about two networks, not two methods. ") +
+                (f"No error is below {machine:.4f}, what one run moves between machines, over the root of the number of seeds. " if machine else "") +
                 "Positive: the NIF needs fewer bits. All models saw the same images in the same order. Trained on: the processor, and how the coupling nets multiplied while training; scores are in float32.")
         save_png(dots_figure([dict(label=m, mean=r['mean'], sd=r['sd'], values=r['values']) for m, r in record[name].items()], 'test bits/dim', digits=4), out/f'table2_{name}.png')
         curves, differences = _curves(cs)

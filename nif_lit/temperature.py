@@ -76,7 +76,7 @@ def sweep_figure(sweeps, floor):
     name = next(iter(sweeps.values()))[0]['name']
     with style():
         fig = Sheet(figsize=(5.2, 6.6), layout='constrained'); axes = fig.subplots(3, 1, sharex=True); colours = label_colours(sweeps)
-        for ax, what, title in zip(axes, ('frechet', 'kid', 'precision'), (f'{name} (lower is nearer)', 'KID ± SE (lower is nearer)', 'precision (higher is nearer)')):
+        for ax, what, title in zip(axes, ('frechet', 'kid', 'precision'), (f'{name} (lower is nearer)', 'KID ± SE (lower is nearer)', 'precision (samples among the data)')):
             for label, points in sweeps.items():
                 t, y = [p['t'] for p in points], [p[what] for p in points]
                 ax.errorbar(t, y, yerr=[p['se'] for p in points] if what == 'kid' else None, color=colours[label], lw=1.8, marker='o', ms=3.5, capsize=2.5, ls='--' if label.endswith('s = 0') else '-', label=label)

@@ -338,7 +338,7 @@ def _open_run(folder, model, settings):
         old = read_json(path)
         if not isinstance(old, dict) or not all(isinstance(old.get(part) or {}, dict) for part in config): raise ValueError(f'{path} is damaged, it holds no config of fit')
         if old != config:
-            differs = [f'{part}.{name}: {(old.get(part) or {}).get(name)!r} there, {(config[part] or {}).get(name)!r} here' for part in config
+            differs = [f'{part}.{name}: {(old.get(part) or {}).get(name)!r} there, {(config[part] or {}).get(name)!r} here' + (', the start of its SHA-256' if name == 'data' else '') for part in config
                        for name in sorted({*(old.get(part) or {}), *(config[part] or {})}) if (old.get(part) or {}).get(name) != (config[part] or {}).get(name)]
             raise ValueError(f'{folder.name} holds a checkpoint of another config ({"; ".join(differs)}); choose another folder or the same settings')
     else:
@@ -381,7 +381,7 @@ def fit(model, data, *, seed=0, images=None, minutes=None, batch_size=64, learni
     batch_size, steps_per_dispatch, n_samples = whole('batch_size', batch_size, 1), whole('steps_per_dispatch', steps_per_dispatch, 1), whole('n_samples', n_samples, 1)
     seed, warmup, stop_after = seed_of(seed), whole('warmup', warmup, 0), None if stop_after is None else whole('stop_after', stop_after, 1)
     learning_rate = number('learning_rate', learning_rate, 'positive and finite', lambda v: 0 < v < math.inf)
-    clip = None if clip is None else number('clip', clip, 'positive, or None for no clipping,', lambda v: v > 0)
+    clip = None if clip is None else number('clip', clip, 'positive, or None for no clipping', lambda v: v > 0)
     clip = None if clip == math.inf else clip
     number('checkpoint_minutes', checkpoint_minutes, 'from 0', lambda v: v >= 0)
     if not isinstance(initialise, (bool, np.bool_, type(None))): raise ValueError(f'initialise must be True, False or None, got {initialise!r}')
@@ -393,7 +393,7 @@ def fit(model, data, *, seed=0, images=None, minutes=None, batch_size=64, learni
     batch_size = min(batch_size, len(host))
     mesh, data = data_mesh(batch_size, devices), model.check_data(host)
     settings = dict(seed=seed, batch_size=batch_size, learning_rate=learning_rate, warmup=warmup, clip=clip, n_samples=n_samples, n_train=len(data), compute=compute,
-                    data=hashlib.sha256(np.ascontiguousarray(host).tobytes()).hexdigest()[:10])
+                    data=hashlib.sha256(np.ascontiguousarray(host.astype(np.uint8) if model.bits is not None else data).tobytes()).hexdigest()[:10])     # of the values, whatever their dtype
     _check_alike(dict(model=model.config, fit=settings, images=images, minutes=minutes, steps_per_dispatch=steps_per_dispatch, stop_after=stop_after, initialise=initialise))
     tx, order = optimiser(learning_rate, warmup, clip), DataOrder(len(data), batch_size, seed)
     noise_key, start_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), 2 ** 31 - 1))

@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 from .checks import whole
-from .layer import Layer, batch_draw, check_scale, documented, expect_shape, needs_noise
+from .layer import Layer, batch_draw, check_scale, documented, expect_shape, needs_noise, noise_key
 
 # %% ../nbs/07_upsampling.ipynb #7f4229b2
 @documented
@@ -49,8 +49,7 @@ class NearestNeighbourUpsampling(Layer):
         check_scale('s', s); expect_shape('NearestNeighbourUpsampling.forward', z, self.latent_shape)
         x = self._copy(z) + self.b[...]
         if not needs_noise(s): return x
-        if key is None: raise ValueError(f'noise needs a key, got key=None at s = {s}; pass key=jax.random.key(0), or s=0')
-        return x + jnp.sqrt(s) * jnp.exp(self.log_sigma[...]) * jax.random.normal(key, x.shape, x.dtype)
+        return x + jnp.sqrt(s) * jnp.exp(self.log_sigma[...]) * jax.random.normal(noise_key(key, s), x.shape, x.dtype)
 
     def inverse(self, x: Float[Array, "batch H W C"], *, key=None):
         "A draw from q(z|x): independent normals around the blocks' weighted means, and log ∫p(x|z)dz in nats, (batch,). No key: the means. [paper 9]"

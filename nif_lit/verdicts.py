@@ -84,12 +84,19 @@ def error_of(records, versus, kind, sampler, where):
     return versus['se'] if versus['seeds'] > 1 else max(versus['se'], *(sd for sd in told if sd is not None), 0)
 
 
-def _asked(found, model=None):
-    "What the protocol asks of Table 1's record beyond what was scored, in words with a leading comma, or ''; of the points, those of a model."
+def _asked(found):
+    "How many samples the protocol asks of Table 1's record, where fewer were scored, in words, or ''."
     asked = found.get('asked')
-    if not asked: return ''
-    points = asked['points'].get(model)
-    return (f" of {asked['n']:,}, for time" if asked['n'] else '') + (f", {points[0]} of {points[1]} values of √s" if points else '')
+    return f" of {asked['n']:,}, for time" if asked and asked['n'] else ''
+
+
+def _points(records, dataset, model, sampler):
+    "Of how many values of √s a model's best is, and how many the protocol asks of it where these are more, in words with a leading comma."
+    choices = dig(records, 'table1', dataset, 'rows', model, 'choices') or {}
+    counts = sorted({len(by[sampler]['points']) for by in choices.values() if sampler in by})
+    asked = dig(records, 'table1', dataset, 'asked', 'points', model)
+    if asked: return f', best of {asked[0]} of {asked[1]} values of √s'
+    return f", best of {' or '.join(map(str, counts))} values of √s" if counts else ''
 
 
 def _tuned(records, dataset, model, sampler):
@@ -103,7 +110,7 @@ def against_nf(records, dataset, model, sampler, where):
     versus, nf = dig(records, 'table1', dataset, 'rows', model, 'against', sampler, where), dig(records, 'table1', dataset, 'rows', 'NF', 'scores', 'trained', '1')
     if not versus: return None
     return changed(versus['ratio'], versus['kid'], error_of(records, versus, 'against', sampler, where), f"{records['table1'][dataset]['name']} {versus['frechet']:.2f} for {versus['nf']:.2f}; ", nf['kid']) \
-        | dict(shared=nf['se'], note=f"n = {records['table1'][dataset]['n']:,}{_asked(records['table1'][dataset], model if where == 'best' else None)}, {versus['seeds']} seed{'s' * (versus['seeds'] > 1)}" + (_tuned(records, dataset, model, sampler) if where == 'best' else ''))
+        | dict(shared=nf['se'], note=f"n = {records['table1'][dataset]['n']:,}{_asked(records['table1'][dataset])}{_points(records, dataset, model, sampler) if where == 'best' else ''}, {versus['seeds']} seed{'s' * (versus['seeds'] > 1)}" + (_tuned(records, dataset, model, sampler) if where == 'best' else ''))
 
 # %% ../nbs/41_published_and_ours.ipynb #da81404a
 def _table2_number(row, records):
@@ -176,11 +183,12 @@ def _best_s(row, records):
         best, gain, one = dig(cell, 'scores', sampler, 'best'), dig(cell, 'gain', sampler), dig(cell, 'scores', sampler, '1')
         if best is None or gain is None or one is None: continue
         end = any(dig(c, sampler, 'at_edge') for c in cell.get('choices', {}).values()) and max(best['factors']) > 0
-        told.append(f"{m} {sum(best['factors']) / len(best['factors']):.2f}" + ' (the end of the grid)' * end)
+        told.append(f"{m} {sum(best['factors']) / len(best['factors']):.2f}" + ' (the end of the grid, counted as no gain)' * end)
         from_zero = changed(gain['ratio'], gain['kid'], error_of(records, gain, 'gain', sampler, None))
         from_one = changed(best['frechet'] / one['frechet'] - 1, best['kid'] - one['kid'], math.hypot(best['se'], one['se']))
         pairs.append(changed(0.0, 0.0, 0.0) if end or max(best['factors']) == 0 else max(from_zero, from_one, key=lambda c: c['value']))
     found = _mean_change(pairs)
+    if found and not any(p['value'] for p in pairs): found['text'] = 'no gain: each chosen s is 0 or the end of the grid'
     return found and (_half(records, dataset, pairs, found['text']) or dict(found, note='chosen factor on the deviation: ' + ', '.join(told) + _counted(records, dataset)))
 
 
@@ -293,7 +301,7 @@ def printed_for(name, row):
     tables = published()
     if name in ('table2_number', 'table1_number'): return (v := tables[row[0]][row[1]][row[2]]), f'{v:.3f}' if row[0] == 'table2' else f'{v:.2f}'
     if row[0] == 'question': return None, {'best_s': 'some s > 0', 'reverts': 'the NF\'s at s = 1', 'poor_at_zero': 'poor', 'separates': 'cleanly', 'temperature': 'NIF for a large range of t', 'heat': 'NF for t under 1 only', 'deep': 'more variation',
-                                            'likelihood': 'similar or better', 'better': 'match or outperform', 'manifold': 'clearer', 'reconstruction': 'shown', 'distorts': "resembles the NF's", 'small_M': 'small M suffice'}.get(row[1], '')
+                                            'likelihood': 'similar or better', 'better': 'outperform', 'manifold': 'clearer', 'reconstruction': 'shown', 'distorts': "resembles the NF's", 'small_M': 'small M suffice'}.get(row[1], '')
     nf, nif = tables[row[0]][row[1]]['NF'], tables[row[0]][row[1]][row[2]]
     return (nf - nif, f'{nf - nif:+.3f}') if row[0] == 'table2' else (nif / nf - 1, f'{nif / nf - 1:+.1%}')
 
@@ -331,7 +339,7 @@ def _missing(row, results):
     path = Path(results)/SCALES_JUDGED[-1]/'table2.json'
     trained = json.loads(path.read_text()).get('runs', []) if path.exists() else []
     if row[0] == 'table1' and any(f'-{row[1]}-{row[2]}-seed' in name for name in trained): return 'trained; its samples are not scored yet'
-    return 'not trained at any scale yet: without a GPU the runs go one after the other on two cores'
+    return 'not trained at any scale yet'
 
 
 def verdicts(results):
@@ -361,7 +369,7 @@ def verdicts(results):
 
 
 NAMES = dict(fashion_mnist='Fashion-MNIST', cifar10='CIFAR-10', celeba='CelebA')
-QUESTIONS = dict(likelihood='Is likelihood unharmed?', better='Do samples at the chosen s score better than the NF?', manifold='Do samples on the manifold (s = 0) score better than the NF?', best_s='Is the best s above 0?', reverts='Is the NIF at s = 1 the NF?',
+QUESTIONS = dict(likelihood='Is likelihood unharmed?', better='Do samples at the chosen s score better than the NF (Fashion-MNIST and CelebA)?', manifold='Do samples on the manifold (s = 0) score better than the NF (Fashion-MNIST and CelebA)?', best_s='Is a best s found inside the grid, better than s = 0 and s = 1?', reverts='Is the NIF at s = 1 the NF?',
                  poor_at_zero='Is the manifold poor?', separates='Do latents separate classes better?', temperature='Do high temperatures stay in the data?', heat='Is the NF worse at every t above 1?', deep='Is the deep NIF more varied?', reconstruction='Do reconstructions improve with M?', distorts="Is the distortion at s = 1 the NF's?", small_M='Does a small M do as well as a large one?')
 WORDS = NAMES | dict(trained='learned Σ', released='released sampler', t1='t = 1', t2='t = 2', t4='t = 4')
 PLACE = dict(likelihood='Table 2', better='Table 1', manifold='Fig. 3', best_s='Fig. 6, B.1', reverts='Fig. 10, B.4', poor_at_zero='Fig. 10, B.4', separates='Fig. 2', temperature='Fig. 1', heat='Fig. 1, Sec. 5.1', deep='Fig. 12–14, B.5', reconstruction='Fig. 8', distorts='Fig. 5 and 9, B.1, B.4', small_M='Fig. 7')

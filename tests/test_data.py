@@ -72,9 +72,14 @@ def test_digits():
     assert (len(pooled.train), len(pooled.valid), len(pooled.test)) == (1078, 359, 360)
 
 
-@pytest.mark.parametrize('arguments, error, word', [((), TypeError, 'name'), (('fashon_mnist',), ValueError, "mean 'fashion_mnist'"), (('xyz',), ValueError, 'Known: digits')])
+@pytest.mark.parametrize('arguments, error, word', [((), TypeError, 'name'), (('fashon_mnist',), ValueError, "mean 'fashion_mnist'"), (('xyz',), ValueError, "'xyz'. Known: digits"), (('CIFAR10',), ValueError, "mean 'cifar10'"), (('Fashion-MNIST',), ValueError, "mean 'fashion_mnist'")])
 def test_unknown_names(arguments, error, word):
     with pytest.raises(error, match=word): load(*arguments)
+
+
+@pytest.mark.parametrize('name, word', [('cifar10', 'cifar-10-binary.tar.gz'), ('celeba', 'img_align_celeba'), ('fashion_mnist', 'train-images-idx3-ubyte')])
+def test_an_empty_folder_says_what_belongs_there(name, word, tmp_path):
+    with pytest.raises(d.DataError, match=word): load(name, folder=tmp_path)
 
 
 def test_bad_options(tmp_path):

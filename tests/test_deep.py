@@ -2,7 +2,7 @@
 import json
 import numpy as np
 import pytest
-from nif_lit.deep import SET, VARIANCES, deep_draw, deep_needs, more_varied
+from nif_lit.deep import SET, VARIANCES, deep_draw, deep_needs, machine_moves, more_varied
 from nif_lit.experiments import experiment
 from nif_lit.pictures import gallery
 from nif_lit.training import write_json
@@ -41,3 +41,10 @@ def test_a_figure_with_runs_missing(tmp_path, monkeypatch):
     assert record['digits']['verdict'].startswith('not run') and [row[1] for row in sections[0]['table'][1]] == ['closed form', 'not run', 'not run']
     gallery(tmp_path, title='deep', intro='', sections=sections)                                # pictures there, described, rows as long as their header
     assert record['digits']['variation']['NF']['1']['se_coverage'] > 0                          # full coverage of three images is no certainty
+
+
+def test_how_far_a_machine_moves_a_run(tmp_path):
+    "Two trainings that differ by d have a deviation of d / √2 each; without a record nothing is claimed."
+    assert machine_moves(tmp_path) == 0
+    write_json(tmp_path/'repeats.json', dict(result=[dict(first=1.0, again=1.003), dict(first=2.0, again=1.999)]))
+    np.testing.assert_allclose(machine_moves(tmp_path), np.sqrt((0.003 ** 2 + 0.001 ** 2) / 2 / 2))

@@ -125,7 +125,17 @@ def test_another_config_is_refused(tmp_path):
     fit(NIF((4, 4, 1), 3, **SMALL), data(), images=16, folder=tmp_path/'run', **SETTINGS)
     with pytest.raises(ValueError, match='another config.*fit.seed: 0 there, 1 here'): fit(NIF((4, 4, 1), 3, **SMALL), data(), images=16, seed=1, folder=tmp_path/'run', **SETTINGS)
     with pytest.raises(ValueError, match='another config.*name'): fit(NF((4, 4, 1), **SMALL), data(), images=16, folder=tmp_path/'run', **SETTINGS)
-    with pytest.raises(ValueError, match='fit.data'): fit(NIF((4, 4, 1), 3, **SMALL), data(seed=5), images=16, folder=tmp_path/'run', **SETTINGS)
+    with pytest.raises(ValueError, match='fit.data.*the start of its SHA-256'): fit(NIF((4, 4, 1), 3, **SMALL), data(seed=5), images=16, folder=tmp_path/'run', **SETTINGS)
+
+
+@pytest.mark.parametrize('dtype', ['int64', 'float32'])
+def test_the_same_levels_in_another_dtype_are_the_same_data(dtype, tmp_path):
+    "A run goes on whether its levels come as uint8, whole numbers or floats; and ends where one that was never stopped ends."
+    whole, parts = NIF((4, 4, 1), 3, **SMALL), NIF((4, 4, 1), 3, **SMALL)
+    fit(whole, data(), images=32, **SETTINGS)
+    fit(parts, data(), images=16, folder=tmp_path/'run', **SETTINGS)
+    assert fit(parts, np.asarray(data()).astype(dtype), images=32, folder=tmp_path/'run', **SETTINGS)['images'] == 32
+    assert equal(whole, parts)
 
 
 def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
