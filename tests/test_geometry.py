@@ -61,14 +61,14 @@ def importance(f=lambda z: z, x=np.zeros(1), log_prior=log_prior, **kw): return 
 
 
 @pytest.mark.parametrize('call, message', [(lambda: half_log_det(lambda z: z[:2], jnp.ones(3)), r'N >= M'), (lambda: half_log_det(lambda z: z, jnp.ones((2, 2))), r'\(M,\)'),
-                                           (lambda: half_log_det_estimate(lambda z: z, jnp.ones(3), jax.random.key(0), n_steps=0), 'n_steps >= 1'),
+                                           (lambda: half_log_det_estimate(lambda z: z, jnp.ones(3), jax.random.key(0), n_steps=0), 'n_steps must be a positive whole number, got 0'),
                                            (lambda: marginal_quadrature(lambda z: z, np.zeros(3), np.zeros(3), log_prior, [(-9, 9)] * 3), '1 or 2'),
                                            (lambda: marginal_quadrature(lambda z: z, np.zeros(2), np.zeros(3), log_prior, [(-9, 9)] * 2), 'one x'),
                                            (lambda: marginal_quadrature(lambda z: z, np.zeros(1), np.zeros(1), log_prior, [(-1, 1)]), 'larger box'),
                                            (lambda: marginal_importance(lambda z: z, np.zeros(2), np.zeros(2), log_prior, key=jax.random.key(0), z0=np.array([np.inf, 0])), 'finite start'),
                                            (lambda: marginal_importance(lambda z: z, np.zeros(2), np.zeros(2), log_prior, key=jax.random.key(0), z0=np.zeros(2), n_samples=1), 'n_samples >= 2'),
                                            *[(lambda kw=kw: quadrature(**kw), message) for kw, message in (
-                                               (dict(box=[(np.nan, 9)]), 'low < high, got .nan, 9'), (dict(box=[(9, -9)]), 'low < high, got .9, -9'), (dict(box=[(-9, np.inf)]), 'finite'), (dict(box=[3]), 'low < high, got 3'), (dict(n=2.5), 'n must be'),
+                                               (dict(box=[(np.nan, 9)]), 'low < high, got .nan, 9'), (dict(box=[(9, -9)]), 'low < high, got .9, -9'), (dict(box=[(-9, np.inf)]), 'finite'), (dict(box=[3]), 'a box is a list'), (dict(n=2.5), 'n must be'),
                                                (dict(x=np.array([np.nan])), 'x must be finite'), (dict(f=lambda z: z * jnp.nan), 'is nan in'), (dict(log_prior=lambda z: -jnp.inf), 'is -inf in'), (dict(tol=np.nan), 'twice the size'))],
                                            *[(lambda kw=kw: importance(**kw), message) for kw, message in (
                                                (dict(x=np.array([np.nan])), 'x must be finite'), (dict(log_prior=lambda z: jnp.nan), 'largest log weight is nan'), (dict(f=lambda z: z * jnp.nan), 'no maximum'), (dict(n_samples=2.5), 'n_samples must be'))]])
