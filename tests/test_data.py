@@ -88,7 +88,7 @@ def test_bad_options(tmp_path):
     with pytest.raises(FileNotFoundError, match='does not exist.*tensorflow-datasets'): load('cifar10', folder=tmp_path/'nowhere')
     with pytest.raises(d.DataError, match='train-images-idx3-ubyte.gz is missing'): load('fashion_mnist', folder=tmp_path)
     with pytest.raises(d.DataError, match='holds no CIFAR-10'): load('cifar10', folder=tmp_path)
-    with pytest.raises(d.DataError, match='neither'): load('celeba', folder=tmp_path)
+    with pytest.raises(d.DataError, match='holds no CelebA'): load('celeba', folder=tmp_path)
 
 
 def test_idx_files_and_damage(tmp_path):
