@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
-from .experiments import Figure, by_dataset, experiment
+from .experiments import Figure, by_dataset, experiment, may_score
 from .heads import GaussianNIF
 from .models import draw
 from .pictures import COLOURS, grid_figure, label_colours, save_png, style
-from .protocol import SIZES, floor_of, sample_scores
+from .protocol import SIZES, floor_of, sample_scores, scored
 from .samples import model_of, row_label, stand_for
 
 # %% ../nbs/33_temperature.ipynb #a308d67e
@@ -133,8 +133,11 @@ def _one_dataset(dataset, configs, out, progress):
         if label == 'NF' or nf is None: continue
         equal = None
         if runs[label][1] > 0:
-            equal = _point(nf, round(variance_factor(shares[label], HOT, runs[label][1]), 4), 1.0)
-            table.append(_table_row(f'NF, as hot as {label} at t = {HOT:g}', equal, equal['t'], nf.seed))
+            factor, name = round(variance_factor(shares[label], HOT, runs[label][1]), 4), f'NF, as hot as {label} at t = {HOT:g}'
+            if may_score(nf) or scored(nf, n=SIZES[nf.scale]['sweep'], t=factor, s=1.0):
+                equal = _point(nf, factor, 1.0)
+                table.append(_table_row(name, equal, equal['t'], nf.seed))
+            else: table.append((name, 'not run', *[''] * (len(HEADER) - 2)))
         judged[label] = judge(sweeps['NF'], points, equal)
     table.append(('training images', '', '', f'{floor["frechet"]:.4g}', f'{1e3 * floor["kid"]:.2f} ± {1e3 * floor["se"]:.2f}', f'{floor["precision"]:.2f}', f'{floor["recall"]:.2f}', f'{floor["coverage"]:.2f}', floor['n'], ''))
     save_png(sweep_figure(sweeps, floor), out/f'fig1-{dataset}-sweep.png')
