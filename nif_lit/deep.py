@@ -59,7 +59,7 @@ def bound_bits(config, n_samples, *, runs=None):
 
 
 def machine_moves(out):
-    "By how much bits/dim of one run may move between two machines (one standard deviation), from the record `repeats` beside `out`; 0 where no run was repeated."
+    "By how much bits/dim of one run may move between two machines (one standard deviation), from the record `repeats` beside `out`; 0 where no run was repeated. (`table2.repeated` is that of a difference of two runs that were trained together, both times.)"
     path = Path(out)/'repeats.json'
     repeats = json.loads(path.read_text())['result'] if path.exists() else []
     return math.sqrt(sum((r['again'] - r['first']) ** 2 for r in repeats) / len(repeats) / 2) if repeats else 0.0

@@ -86,7 +86,7 @@ def _curves(configs, points=60):
 def memory(configs, part=0.1):
     """What each model of one data set has learned by heart: dict model -> dict(train, test, gap, beyond_nf), bits/dim of seed 0.
 
-    train: mean over the last `part` of training, each batch before its own step, but mostly of images seen in earlier epochs; gap: test less train; beyond_nf: the gap less the NF's,
+    train: mean over the last `part` of training, each batch before its own step, of images seen before where there were earlier epochs; gap: test less train; beyond_nf: the gap less the NF's,
     which holds what two sets of images differ by. None for the NF, and where the NF has not run.
     """
     found = {}
@@ -141,7 +141,7 @@ def draw(configs, out, progress=True):
         learned = memory(cs)
         for m, r in learned.items(): record[name][m]['memory'] = r
         sections += [dict(title=f'Training and test, {name}', table=(('model', 'end of training, bits/dim', 'test', 'test − training', "beyond the NF's"), [(m, *(f'{learned[m][k]:.4f}' for k in ('train', 'test')), f"{learned[m]['gap']:+.4f}", '' if learned[m]['beyond_nf'] is None else f"{learned[m]['beyond_nf']:+.4f}") for m in models if m in learned]),
-                          caption='Seed 0; the last tenth of training, each batch scored before its own step. The two sets of images differ too, equally for all models of a data set: the last column is what a NIF has learned by heart beyond what the NF has.')]
+                          caption='Seed 0; the last tenth of training, each batch scored before its own step. The two sets of images differ too, equally for all models of a data set; the last column takes that out, and a positive one says that the NIF has learned more of its training images by heart than the NF.')]
         if differences: sections += [dict(title=f'Differences while training, {name}', caption='The NF less each NIF, on the same batches, seed 0; above 0 the NIF needs fewer bits. Curves that cross, or still move at the end, say that the order of the models is not settled.',
                                           png=f'table2_{name}_difference.png', alt=f'{name}: the training bits per dimension of the NF less those of each NIF against images seen, around a dashed line at no difference.')]
     return record, sections
@@ -158,5 +158,5 @@ def sentence(record):
         judged = {m: r for m, r in rows.items() if r['harm']}
         words = ', '.join(f"{m} {'' if r['paired']['seeds'] > 1 else 'in this one pair of networks '}{r['harm']} ({r['paired']['mean']:+.4f} ± {max(r['paired']['se'], r['paired']['borrowed'] or 0):.4f}, {r['paired']['seeds']} seed{'s' * (r['paired']['seeds'] > 1)})" for m, r in judged.items())
         heart = ', '.join(f"{m} {r['memory']['beyond_nf']:+.4f}" for m, r in judged.items() if ((r.get('memory') or {}).get('beyond_nf') or 0) > MARGIN / 2)
-        said.append(f'**{name}**: ' + (words or 'not run') + '.' + (f' Learned by heart beyond the NF (test less training, bits/dim): {heart}; so much of a harm is one of few images, which more of them would take away.' if heart else ''))
+        said.append(f'**{name}**: ' + (words or 'not run') + '.' + (f' Learned by heart beyond the NF (test less training, bits/dim): {heart}; more than half of the margin is listed. Whether more training images would take it away was not tried.' if heart else ''))
     return 'NF − model in bits/dim: ' + ' '.join(said)
