@@ -131,6 +131,7 @@ def draw(configs, out, progress=True):
                 "that over images and that over seeds; " + (f"one seed borrows {spread:.4f}, the larger of the spread over seeds where there are several and of one run between machines. " if (spread := next((r['paired']['borrowed'] for r in record[name].values() if r['paired'] and r['paired']['seeds'] == 1 and r['paired']['borrowed']), None)) else
                 "where there is one seed the word is about two networks, not two methods. ") +
                 (f"No error is below {machine:.4f}, what one run moves between machines, over the root of the number of seeds. " if machine else "") +
+                ("The models were not all trained with the same products (last column): a difference between two that were not holds that too. " if len({tuple(r['compute']) for r in record[name].values()}) > 1 else "") +
                 "Positive: the NIF needs fewer bits. All models saw the same images in the same order. Trained on: the processor, and how the coupling nets multiplied while training; scores are in float32.")
         save_png(dots_figure([dict(label=m, mean=r['mean'], sd=r['sd'], values=r['values']) for m, r in record[name].items()], 'test bits/dim', digits=4), out/f'table2_{name}.png')
         curves, differences = _curves(cs)
