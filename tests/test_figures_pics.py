@@ -104,10 +104,16 @@ def test_temperature_is_read_both_ways_and_compared_at_equal_heat(runs, tmp_path
         return dict(n=n, dims='pixels', frechet=dict(name='FD-pixels', value=1 + t), kid=dict(value=0.1 * t * (config.model == 'NF'), se=0.01), neighbours=dict(precision=0.5, recall=0.5, coverage=0.5))
     monkeypatch.setattr(temperature, 'sample_scores', scores)
     monkeypatch.setattr(temperature, 'floor_of', lambda config, n: dict(n=9, frechet=0.1, kid=0.0, se=0.01, precision=1.0, recall=1.0, coverage=1.0))
-    record, sections = temperature.draw_fig1(runs('NF', 'NIF-16'), tmp_path, False)
-    found, share = record['digits'], temperature.prior_share(tiny('NIF-4').head)
+    hot, without = round(1 + (temperature.HOT - 1) * (share := temperature.prior_share(tiny('NIF-4').head)), 4), []
+    for may in (False, True):                       # the NF as hot as the NIF is one score more: where it may not be made its row says so
+        asked.clear(); monkeypatch.setattr(temperature, 'may_score', lambda config: may)
+        record, sections = temperature.draw_fig1(runs('NF', 'NIF-16'), tmp_path, False)
+        without.append([row[1] for row in cells(sections) if row[0].startswith('NF, as hot')])
+        assert (hot in {t for model, t, s in asked if model == 'NF'}) is may and (record['digits']['judged']['NIF-16, s = 1']['equal'] is not None) is may
+    assert without[0] == ['not run'] and without[1][0] != 'not run' and len(without[1]) == 1
+    found = record['digits']
     assert 0 < share < 1 and found['shares'] == {'NF': 1.0, 'NIF-16, s = 0': share, 'NIF-16, s = 1': share}
-    assert {t for model, t, s in asked if model == 'NF'} == {*temperature.SWEEP, round(1 + (temperature.HOT - 1) * share, 4)} and {s for model, t, s in asked if model != 'NF'} == {0.0, 1.0}
+    assert {t for model, t, s in asked if model == 'NF'} == {*temperature.SWEEP, hot} and {s for model, t, s in asked if model != 'NF'} == {0.0, 1.0}
     assert {label: j['verdict'] for label, j in found['judged'].items()} == {'NIF-16, s = 0': 'stays better', 'NIF-16, s = 1': 'stays better'} and found['judged']['NIF-16, s = 0']['equal'] is None
     rows = temperature.rows_of(runs('NF', 'NIF-16'), 'digits')
     a, b = temperature.temperature_rows(rows, 'variance', (4.0,)), temperature.temperature_rows(rows, 'deviation', (2.0,))
