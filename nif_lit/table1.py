@@ -102,7 +102,7 @@ HEADER = ('model', 'samples', 'published', 'distance', 'against the NF', 'KID ×
 LABELS = {'trained': 'trained Σ', 'released': 'released, Σ = I'}
 
 
-def _told(n, se): return f'{n:.3f} ± {se:.3f}'
+def _told(n, se): return f'{n:z.3f} ± {se:.3f}'
 
 
 def _samples(sampler, where, score=None):

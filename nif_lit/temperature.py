@@ -112,7 +112,7 @@ HEADER = ('row', 't (√t)', 'latent variance, ×', 'distance', 'KID × 1000 (±
 
 
 def _table_row(label, p, factor, seed):
-    return (label, f'{p["t"]:.3g} ({math.sqrt(p["t"]):.2f})', f'{factor:.2f}', f'{p["frechet"]:.4g}', f'{1e3 * p["kid"]:.2f} ± {1e3 * p["se"]:.2f}', f'{p["precision"]:.2f}', f'{p["recall"]:.2f}', f'{p["coverage"]:.2f}', p['n'], seed)
+    return (label, f'{p["t"]:.3g} ({math.sqrt(p["t"]):.2f})', f'{factor:.2f}', f'{p["frechet"]:.4g}', f'{1e3 * p["kid"]:z.2f} ± {1e3 * p["se"]:.2f}', f'{p["precision"]:.2f}', f'{p["recall"]:.2f}', f'{p["coverage"]:.2f}', p['n'], seed)
 
 
 def _one_dataset(dataset, configs, out, progress):
@@ -139,7 +139,7 @@ def _one_dataset(dataset, configs, out, progress):
                 table.append(_table_row(name, equal, equal['t'], nf.seed))
             else: table.append((name, 'not run', *[''] * (len(HEADER) - 2)))
         judged[label] = judge(sweeps['NF'], points, equal)
-    table.append(('training images', '', '', f'{floor["frechet"]:.4g}', f'{1e3 * floor["kid"]:.2f} ± {1e3 * floor["se"]:.2f}', f'{floor["precision"]:.2f}', f'{floor["recall"]:.2f}', f'{floor["coverage"]:.2f}', floor['n'], ''))
+    table.append(('training images', '', '', f'{floor["frechet"]:.4g}', f'{1e3 * floor["kid"]:z.2f} ± {1e3 * floor["se"]:.2f}', f'{floor["precision"]:.2f}', f'{floor["recall"]:.2f}', f'{floor["coverage"]:.2f}', floor['n'], ''))
     save_png(sweep_figure(sweeps, floor), out/f'fig1-{dataset}-sweep.png')
     sections.append(dict(title=f'Distance against t: {dataset}', png=f'fig1-{dataset}-sweep.png', table=(HEADER, table), alt='Three curves against t, for the NF and the NIF on and off its manifold: Fréchet distance, KID with standard errors, precision.',
         caption='Hot samples that stay in the data keep low distances and a high precision to the right of t = 1. If temperature did nothing the lines would be flat; if both models took it equally the lines would rise together. The third column says by how much the total variance of the latent has grown since t = 1.'))
