@@ -1,26 +1,52 @@
-"Table 2's page: what a model has learned by heart, from planted runs."
+"Table 2's page: how runs ended, repeats and products, from planted runs."
+import json
+
 import numpy as np
+import pytest
 from nif_lit import table2
 from nif_lit.experiments import experiment
 from nif_lit.training import write_json
 
 
-def test_what_is_learned_by_heart_is_beyond_the_nf(tmp_path, monkeypatch):
-    "The last tenth of training counts, test less training is the gap, and the NF's gap is what the two sets differ by."
+def test_how_runs_ended_is_read_from_curves_and_images(tmp_path, monkeypatch):
+    "The last tenth counts, batches that one of the two did not see are left out, memory and a bad step are told apart, and what is missing is said."
     monkeypatch.setattr(table2, 'runs_folder', lambda: tmp_path)
-    runs = {m: experiment('digits', m) for m in ('NF', 'NIF-8')}
-    for (m, c), (end, test) in zip(runs.items(), ((1.0, 1.1), (0.9, 1.3))):
-        write_json(tmp_path/c.name/'result.json', dict(test_bits_per_dim=dict(mean=test)))
-        (tmp_path/c.name/'metrics.jsonl').write_text(''.join(f'{{"bits_per_dim": {5.0 if k < 90 else end + 0.01 * (-1) ** k}}}\n' for k in range(100)))
-    found = table2.memory(list(runs.values()))
-    assert found['NF']['beyond_nf'] is None
-    np.testing.assert_allclose([found['NF']['train'], found['NF']['gap'], found['NIF-8']['gap'], found['NIF-8']['beyond_nf']], [1.0, 0.1, 0.4, 0.3], atol=1e-12)
-    assert table2.memory([runs['NIF-8']])['NIF-8']['beyond_nf'] is None
+    runs = {m: experiment('digits', m) for m in ('NF', 'NIF-8', 'NIF-16')}
+    train = {'NF': 1.0, 'NIF-8': 0.9, 'NIF-16': 1.05}
+    for (m, c), (end, test) in zip(runs.items(), ((1.0, 1.1), (1.0, 1.1), (0.97, 1.15))):
+        write_json(tmp_path/c.name/'result.json', dict(test_bits=[test, test + 0.2]))
+        (tmp_path/c.name/'metrics.jsonl').write_text(''.join(json.dumps(dict(images=k + (m == 'NIF-16' and k == 99), bits_per_dim=5.0 if k < 90 else end + 0.01 * (-1) ** k + 7.0 * (m == 'NIF-16' and k == 99))) + '\n' for k in range(100)))
+    monkeypatch.setattr(table2, 'training_bits', lambda c: np.array([train[c.model], train[c.model] + 0.3]))
+    nf, heart, unlucky = table2.endings(list(runs.values()))
+    assert nf['memory'] is None and nf['last_step'] is None and nf['n'] == 2 and nf['train'] == pytest.approx(1.15) and nf['test'] == pytest.approx(1.2)
+    np.testing.assert_allclose([heart['memory']['value'], heart['last_step']['value'], heart['lead']['running']['mean']], [0.1, 0.1, 0], atol=1e-12)
+    np.testing.assert_allclose([unlucky['memory']['value'], unlucky['last_step']['value'], unlucky['lead']['running']['mean'], unlucky['lead']['running']['n']], [0, -0.08, 0.03, 9], atol=1e-12)
     pair = dict(mean=-0.02, se=0.001, seeds=1, borrowed=None)
-    record = dict(digits={'NIF-8': dict(harm='harmed', paired=pair, memory=found['NIF-8'])})
-    assert 'Learned by heart beyond the NF (test less training, bits/dim): NIF-8 +0.3000' in table2.sentence(record)
-    record['digits']['NIF-8']['memory'] = dict(found['NIF-8'], beyond_nf=None)
-    assert 'by heart' not in table2.sentence(record)
+    record = dict(digits={m: dict(harm='harmed', paired=pair, ended=[r]) for m, r in (('NIF-8', heart), ('NIF-16', unlucky))})
+    said = table2.sentence(record)
+    assert 'Learned by heart beyond the NF: NIF-8 seed 0 +0.1000.' in said and 'Stopped at a bad step: NIF-16 seed 0 -0.0800.' in said
+    alone = table2.endings([runs['NIF-8']])
+    assert alone[0]['memory'] is None and table2.ended_cells(alone)[0][2:] == ('1.0500', '1.2000', '', '', '', '', '')
+    monkeypatch.setattr(table2, 'training_bits', lambda c: None if c.model == 'NF' else np.array([1.0, 1.3]))
+    nf, heart, _ = table2.endings(list(runs.values()))
+    assert table2.ended_cells([nf, heart])[0][2] == 'not run' and heart['memory'] is None
+    record['digits']['NIF-8']['ended'] = [heart]; record['digits']['NIF-16'].pop('ended')
+    assert 'by heart' not in table2.sentence(record) and 'bad step' not in table2.sentence(record)
+
+
+def test_training_images_are_scored_once_and_only_where_they_may_be(tmp_path, monkeypatch):
+    "As many images as asked, by the key of every score, kept beside the run; nothing where there are no parameters."
+    config, asked = experiment('digits', 'NIF-8'), []
+    monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path))
+    assert table2.training_bits(config) is None
+    monkeypatch.setattr(table2, 'may_score', lambda c: True)
+    monkeypatch.setattr(table2, 'load_run', lambda c: ('the model',))
+    def score(model, images, key, n_samples): asked.append((model, len(images), n_samples)); return np.arange(len(images)) / 3
+    monkeypatch.setattr(table2, 'bits_per_dim_of', score)
+    monkeypatch.setattr(table2, 'TRAIN_SCORED', 7)
+    np.testing.assert_allclose(table2.training_bits(config), np.arange(7) / 3, atol=1e-6)
+    monkeypatch.setattr(table2, 'may_score', lambda c: False)
+    assert len(table2.training_bits(config)) == 7 and asked == [('the model', 7, 1)]
 
 
 def test_a_second_repeat_is_paired_with_the_second_of_the_nf():
