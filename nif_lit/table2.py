@@ -65,7 +65,7 @@ def ending(nf, nif):
     return dict(lead=lead, memory=less(lead['train'], lead['test']), last_step=less(lead['train'], lead['running']))
 
 # %% ../nbs/30_bits_per_dim.ipynb #6cbafb6c
-ENDED = ('model', 'seed', 'training images', 'test images', 'memory beyond the NF ± se', 'NF − model: last tenth', 'training images', 'test images', 'the last step')
+ENDED = ('model', 'seed', 'training images', 'test images', 'memory beyond the NF ± se', 'lead, last tenth', 'lead, training images', 'lead, test images', 'the last step ± se')
 
 
 def endings(configs, part=0.1):
@@ -205,7 +205,7 @@ def draw(configs, out, progress=True):
         ended = endings(cs)
         for m in results: record[name][m]['ended'] = [r for r in ended if r['model'] == m]
         sections += [dict(title=f'The last parameters, {name}', table=(ENDED, ended_cells(ended)),
-                          caption=f'All are of the last parameters but the column of the last tenth, whose batches were scored before their own step. n = {next((r["n"] for r in ended if r["n"]), 0):,} training images, ' + 'the first of the set. Beyond the NF: a positive memory says that the NIF knows its training images better than others, by more than the NF does. The last step: by how much the lead on training images is off the lead while training; a negative one is a bad step, which costs the NIF on every image, a positive one may be memory of the last epoch.')]
+                          caption=f'Bits/dim; the lead is NF − model of one seed. All are of the last parameters but the lead in the last tenth of training, whose batches were scored before their own step. n = {next((r["n"] for r in ended if r["n"]), 0):,} training images, ' + 'the first of the set. Beyond the NF: a positive memory says that the NIF knows its training images better than others, by more than the NF does. The last step: by how much the lead on training images is off the lead while training; a negative one is a bad step, which costs the NIF on every image, a positive one may be memory of the last epoch.')]
         if differences: sections += [dict(title=f'Differences while training, {name}', caption='The NF less each NIF, on the same batches, seed 0; above 0 the NIF needs fewer bits. Curves that cross, or still move at the end, say that the order of the models is not settled.',
                                           png=f'table2_{name}_difference.png', alt=f'{name}: the training bits per dimension of the NF less those of each NIF against images seen, around a dashed line at no difference.')]
     return record, sections
