@@ -225,5 +225,5 @@ def sentence(record):
         def told(what, sign): return ', '.join(f"{r['model']} seed {r['seed']} {r[what]['value']:+.4f}" for r in ended if sign * r[what]['value'] > max(MARGIN / 2, 2 * r[what]['se']))
         heart, late = told('memory', 1), told('last_step', -1)
         said.append(f'**{name}**: ' + (words or 'not run') + '.' + (f' Learned by heart beyond the NF: {heart}.' if heart else '') + (f' Stopped at a bad step: {late}.' if late else ''))
-    if any('heart' in s or 'bad step' in s for s in said): said.append(f'Memory and last steps are listed from half of the margin, {MARGIN / 2:g} bits/dim, and two standard errors; whether more training images would take the memory away was not tried.')
+    if any('heart' in s or 'bad step' in s for s in said): said.append(f'Memory and last steps are listed from half of the margin, {MARGIN / 2:g} bits/dim, and two standard errors; a bad step is part of the spread over seeds, which pairs of one seed borrow. Whether more training images would take the memory away, or averaged parameters the bad step, was not tried.')
     return 'NF − model in bits/dim: ' + ' '.join(said)
