@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MARGIN', 'TRAIN_SCORED', 'ENDED', 'HEADER', 'TABLE2', 'FIGURES', 'difference_by_seed', 'harm', 'training_bits',
-           'less', 'ending', 'endings', 'ended_cells', 'with_nf', 'repeated', 'same_products', 'borrow', 'cells_of',
-           'draw', 'sentence']
+           'ending', 'endings', 'ended_cells', 'with_nf', 'repeated', 'same_products', 'borrow', 'cells_of', 'draw',
+           'sentence']
 
 # %% ../nbs/30_bits_per_dim.ipynb #139990e1
 import json
@@ -53,7 +53,7 @@ def training_bits(config):
     return np.array(cached(config, 'training_bits', settings, compute)['bits'])
 
 
-def less(a, b): return dict(value=a['mean'] - b['mean'], se=math.hypot(a['se'], b['se']))
+def _less(a, b): return dict(value=a['mean'] - b['mean'], se=math.hypot(a['se'], b['se']))
 
 
 def ending(nf, nif):
@@ -62,10 +62,10 @@ def ending(nf, nif):
     Returns dict(lead, memory, last_step): lead is NF − NIF on each of the three as dict(mean, se, n); memory and last_step are dict(value, se). se of `last_step` is that of images and batches, not of where training happens to stop, which it measures.
     """
     lead = {k: paired_difference(nf[k], nif[k]) for k in ('running', 'train', 'test')}
-    return dict(lead=lead, memory=less(lead['train'], lead['test']), last_step=less(lead['train'], lead['running']))
+    return dict(lead=lead, memory=_less(lead['train'], lead['test']), last_step=_less(lead['train'], lead['running']))
 
 # %% ../nbs/30_bits_per_dim.ipynb #6cbafb6c
-ENDED = ('model', 'seed', 'training images', 'test images', 'memory beyond the NF ± se', 'lead, last tenth', 'lead, training images', 'lead, test images', 'the last step ± se')
+ENDED = ('model', 'seed', 'lead: last tenth', 'training images', 'test images', 'memory ± se', 'last step ± se')
 
 
 def endings(configs, part=0.1):
@@ -87,10 +87,9 @@ def endings(configs, part=0.1):
 
 
 def ended_cells(rows):
-    "Rows of texts under `ENDED`."
-    def pm(d): return '' if d is None else f"{d['value']:+.4f} ± {d['se']:.4f}"
-    return [(r['model'], r['seed'], 'not run' if r['train'] is None else f"{r['train']:.4f}", f"{r['test']:.4f}", pm(r['memory']),
-             *('' if r['lead'] is None else f"{r['lead'][k]['mean']:+.4f}" for k in ('running', 'train', 'test')), pm(r['last_step'])) for r in rows]
+    "Rows of texts under `ENDED`, one per NIF and seed; 'not run' where a score or the NF of that seed is missing."
+    def pm(d): return f"{d['value']:+z.4f} ± {d['se']:.4f}"
+    return [(r['model'].replace('-', '‑'), r['seed'], *(['not run'] + [''] * 4 if r['lead'] is None else [*(f"{r['lead'][k]['mean']:+z.4f}" for k in ('running', 'train', 'test')), pm(r['memory']), pm(r['last_step'])])) for r in rows if r['model'] != 'NF']
 
 # %% ../nbs/30_bits_per_dim.ipynb #6b02d4f9
 def _results(configs): return {model: [json.loads((runs_folder()/c.name/'result.json').read_text()) for c in cs] for model, cs in by_model(configs).items()}
@@ -204,8 +203,8 @@ def draw(configs, out, progress=True):
         for m, d in same.items(): record[name][m]['same_products'] = d
         ended = endings(cs)
         for m in results: record[name][m]['ended'] = [r for r in ended if r['model'] == m]
-        sections += [dict(title=f'The last parameters, {name}', table=(ENDED, ended_cells(ended)),
-                          caption=f'Bits/dim; the lead is NF − model of one seed. All are of the last parameters but the lead in the last tenth of training, whose batches were scored before their own step. n = {next((r["n"] for r in ended if r["n"]), 0):,} training images, ' + 'the first of the set. Beyond the NF: a positive memory says that the NIF knows its training images better than others, by more than the NF does. The last step: by how much the lead on training images is off the lead while training; a negative one is a bad step, which costs the NIF on every image, a positive one may be memory of the last epoch.')]
+        if len(results) > 1: sections += [dict(title=f'The last parameters, {name}', table=(ENDED, ended_cells(ended)),
+                          caption=f'Bits/dim. Lead: NF − model of one seed, over the batches of the last tenth of training, each scored before its own step, and of the last parameters over training and test images. n = {next((r["n"] for r in ended if r["n"]), 0):,} training images, ' + 'the first of the set. Memory: how much less the lead is on test images; a positive one says that the NIF knows its training images by heart, more than the NF does. Last step: how much more the lead is on training images than while training; a negative one is a bad step, which costs the NIF on every image, a positive one may be memory of the last epoch.')]
         if differences: sections += [dict(title=f'Differences while training, {name}', caption='The NF less each NIF, on the same batches, seed 0; above 0 the NIF needs fewer bits. Curves that cross, or still move at the end, say that the order of the models is not settled.',
                                           png=f'table2_{name}_difference.png', alt=f'{name}: the training bits per dimension of the NF less those of each NIF against images seen, around a dashed line at no difference.')]
     return record, sections
