@@ -436,18 +436,31 @@ class InceptionFeatures:
         return np.concatenate(out)
 
 # %% ../nbs/23_frechet.ipynb #7db6608d
+def _moments(mean, C, side):
+    "A mean (d,) and a covariance (d, d) as float64. Raises `ValueError` unless they are, finite and symmetric with no variance below 0, but for rounding."
+    mean, C = np.asarray(mean, np.float64), np.asarray(C, np.float64); d = mean.size
+    if mean.ndim != 1 or C.shape != (d, d) or d == 0: raise ValueError(f'the {side} distribution needs a mean (d,) and a covariance (d, d), got {mean.shape} and {C.shape}')
+    if not (np.isfinite(mean).all() and np.isfinite(C).all()): raise ValueError(f'the {side} distribution must be finite, got NaN or inf')
+    if np.abs(C - C.T).max() > 1e-9 * np.abs(C).max(): raise ValueError(f'the {side} covariance is not symmetric, by {np.abs(C - C.T).max():.3g}')
+    if (C.diagonal() < -1e-9 * np.abs(C).max()).any(): raise ValueError(f'the {side} covariance has a variance of {C.diagonal().min():.3g}, below 0')
+    return mean, C
+
+
 def gaussian_frechet(mean1, C1, mean2, C2):
-    "Squared Fréchet distance of two normal distributions: means (d,), covariances (d, d), float64."
+    "Squared Fréchet distance of two normal distributions: means (d,), covariances (d, d), float64; never below 0. Raises `ValueError` for other shapes, and for what is no covariance."
+    (mean1, C1), (mean2, C2) = (_moments(m, C, side) for m, C, side in ((mean1, C1, 'first'), (mean2, C2, 'second')))
+    if len(mean1) != len(mean2): raise ValueError(f'both distributions must have one dimension, got {len(mean1)} and {len(mean2)}')
     w, V = np.linalg.eigh(C1)
     root = (V * np.sqrt(np.maximum(w, 0))) @ V.T
     cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ C2 @ root), 0)).sum()
-    return float((mean1 - mean2) @ (mean1 - mean2) + np.trace(C1) + np.trace(C2) - 2 * cross)
+    return max(0.0, float((mean1 - mean2) @ (mean1 - mean2) + np.trace(C1) + np.trace(C2) - 2 * cross))
 
 
 def _both(samples, reference, least=2):
     "Two sets of features as float64. Raises `ValueError` unless they are (n, d) and (m, d), finite, n and m at least `least`."
+    if any(np.iscomplexobj(side) for side in (samples, reference)): raise ValueError('features must be real, got complex numbers')
     a, b = np.asarray(samples, np.float64), np.asarray(reference, np.float64)
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]: raise ValueError(f'expected features (n, d) and (m, d), got {a.shape} and {b.shape}')
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or a.shape[1] == 0: raise ValueError(f'expected features (n, d) and (m, d), d at least 1, got {a.shape} and {b.shape}')
     if min(len(a), len(b)) < least: raise ValueError(f'at least {least} examples on each side are needed, got {len(a)} and {len(b)}')
     if not (np.isfinite(a).all() and np.isfinite(b).all()): raise ValueError('features must be finite, got NaN or inf')
     return a, b
@@ -466,12 +479,12 @@ def frechet_distance(samples, reference):
     return dict(name=_name('FID', a.shape[1]), value=gaussian_frechet(a.mean(0), C(a), b.mean(0), C(b)), n=len(a), n_reference=len(b))
 
 # %% ../nbs/23_frechet.ipynb #02102ba1
-def _kernel_sums(a, b, chunk=1000):
-    "Row and column sums (n,), (m,) of (aᵀb/d + 1)³; over i ≠ j where b is a."
+def _kernel_sums(a, b, within=False, chunk=1000):
+    "Row and column sums (n,), (m,) of (aᵀb/d + 1)³; within: over i ≠ j of one set."
     rows, columns = np.zeros(len(a)), np.zeros(len(b))
     for i in range(0, len(a), chunk):
         K = (a[i:i + chunk] @ b.T / a.shape[1] + 1) ** 3
-        if b is a: K[np.arange(len(K)), np.arange(i, i + len(K))] = 0
+        if within: K[np.arange(len(K)), np.arange(i, i + len(K))] = 0
         rows[i:i + chunk] = K.sum(1); columns += K.sum(0)
     return rows, columns
 
@@ -482,7 +495,7 @@ def kid(samples, reference):
     Where the two sets come from one distribution se is about 1.4 times too large (the first-order term vanishes), elsewhere it is right. Raises `ValueError` for other shapes, n or m < 3.
     """
     a, b = _both(samples, reference, 3); n, m = len(a), len(b)
-    (aa, _), (bb, _), (ab, ba) = _kernel_sums(a, a), _kernel_sums(b, b), _kernel_sums(a, b)
+    (aa, _), (bb, _), (ab, ba) = _kernel_sums(a, a, within=True), _kernel_sums(b, b, within=True), _kernel_sums(a, b)
     A, B, C = aa.sum(), bb.sum(), ab.sum()
     within = lambda S, n: S / (n * (n - 1))
     leave_a = within(A - 2 * aa, n - 1) + within(B, m) - 2 * (C - ab) / ((n - 1) * m)

@@ -265,7 +265,7 @@ def test_kid_and_neighbours_do_not_depend_on_chunks_or_order():
     a, b = sets(3, 23, 19, 4)
     whole, parts = f._kernel_sums(a, b), f._kernel_sums(a, b, chunk=5)
     np.testing.assert_allclose(np.concatenate(whole), np.concatenate(parts), rtol=1e-12)
-    np.testing.assert_allclose(f._kernel_sums(a, a, chunk=5)[0], ((a @ a.T / 4 + 1) ** 3 - np.diag(((a * a).sum(1) / 4 + 1) ** 3)).sum(1), rtol=1e-10)
+    np.testing.assert_allclose(f._kernel_sums(a, a, within=True, chunk=5)[0], ((a @ a.T / 4 + 1) ** 3 - np.diag(((a * a).sum(1) / 4 + 1) ** 3)).sum(1), rtol=1e-10)
     k = lambda u, v: (u @ v / 4 + 1) ** 3
     mean = lambda p, q, skip: np.mean([k(u, v) for i, u in enumerate(p) for j, v in enumerate(q) if not (skip and i == j)])
     value = lambda p, q: mean(p, p, True) + mean(q, q, True) - 2 * mean(p, q, False)
@@ -299,3 +299,26 @@ def test_score_has_two_columns_and_counts():
     assert found['originals'] == compare_features(features(quantize(x[:9], 3), bits=3), features(x[8:], bits=8)) != found['reference']
     assert [(found[c][name]['n'], found[c][name]['n_reference']) for c in ('reference', 'originals') for name in ('frechet', 'kid', 'neighbours')] == [(9, 8)] * 6
     assert 'originals' not in score(quantize(x[:9], 3), quantize(x[8:], 3), bits=3, features=features, path='released')
+
+
+@pytest.mark.parametrize('dtype', [np.float32, np.float64])
+def test_kid_of_a_set_and_itself_is_that_of_a_copy(dtype):
+    "One array passed twice is two sets of equal numbers: its cross term keeps the diagonal."
+    a = np.random.default_rng(0).normal(size=(50, 8)).astype(dtype)
+    assert kid(a, a) == kid(a, a.copy()) and kid(a, a)['value'] < 0
+
+
+@pytest.mark.parametrize('second, message', [((np.zeros(2), -np.eye(2)), 'below 0'), ((np.zeros(2), np.array([[1.0, 5.0], [0.0, 1.0]])), 'not symmetric'), ((np.zeros(2), np.eye(3)), r'\(2,\) and \(3, 3\)'),
+                                             ((np.zeros(3), np.eye(3)), 'one dimension, got 2 and 3'), ((np.full(2, np.nan), np.eye(2)), 'finite')])
+def test_the_distance_of_two_gaussians_refuses_what_is_none(second, message):
+    first = np.zeros(2), np.eye(2)
+    with pytest.raises(ValueError, match=message): f.gaussian_frechet(*first, *second)
+    if second[0].shape == (2,):
+        with pytest.raises(ValueError, match=message): f.gaussian_frechet(*second, *first)
+
+
+def test_a_set_is_at_no_distance_from_itself():
+    a = np.random.default_rng(0).normal(size=(50, 8))
+    assert 0 <= frechet_distance(a, a)['value'] < 1e-12
+    for bad, message in ((np.zeros((5, 0)), 'd at least 1'), (a + 1j, 'complex')):
+        with pytest.raises(ValueError, match=message): frechet_distance(bad, bad)
