@@ -98,17 +98,17 @@ def floor_at(config, n):
     return floor_of(config, n) if may_score(config) or is_cached(config, 'floor', dict(n=n, dims=dims_at(config.scale))) else None
 
 
-HEADER = ('model', 'samples', 'published', 'distance', 'against the NF', 'KID × 1000', 'recall, coverage', 'to the originals')
+HEADER = ('model', 'samples', 'seeds', 'published', 'distance', 'against the NF', 'KID × 1000', 'recall, coverage', 'to the originals')
 LABELS = {'trained': 'trained Σ', 'released': 'released, Σ = I'}
 
 
 def _told(n, se): return f'{n:z.3f} ± {se:.3f}'
 
 
-def _samples(sampler, where, score=None):
-    "What a row's samples are, in words; the best s as its factor √s."
+def _samples(sampler, where, score=None, edge=''):
+    "What a row's samples are, in words; the best s as its factor √s, with `edge` behind it."
     if where == '0': return 's = 0'
-    at = 's = 1' if where == '1' else 'best' + ('' if score is None else ' √s ' + ' '.join(f'{v:.2g}' for v in sorted({round(f, 4) for f in score['factors']})))
+    at = 's = 1' if where == '1' else 'best' + ('' if score is None else ' √s ' + ' '.join(f'{v:.2g}' for v in sorted({round(f, 4) for f in score['factors']})) + edge)
     return f'{at}, {sampler}'.replace(' ', ' ')
 
 
@@ -116,22 +116,24 @@ def cells_of(rows, models, printed, floor=None):
     "Rows of texts under `HEADER`; 'not run' where there is no score. floor: `floor_of`, as a last row."
     def line(model, label, number, score, versus):
         sd = np.std(score['values'], ddof=1) if len(score['values']) > 1 else None
-        return (model, label, number, f"{score['frechet']:.3f}" if sd is None else _told(score['frechet'], sd), '' if versus is None else f"{versus['ratio']:+.0%} {versus['verdict']}",
+        kid_alone = versus is not None and {'nearer': 1, 'farther': -1, 'undecided': 0}[versus['verdict']] * versus['ratio'] > 0      # KID says the opposite of the distance
+        return (model, label, len(score['seeds']), number, f"{score['frechet']:.3f}" if sd is None else _told(score['frechet'], sd), '' if versus is None else f"{versus['ratio']:+.0%}{', KID' * kid_alone} {versus['verdict']}",
                 _told(1e3 * score['kid'], 1e3 * score['se']), f"{score['recall']:.2f}, {score['coverage']:.2f}", f"{score['originals']:.3f}")
     lines = []
     for model in models:
         number = printed.get(model, '')
-        if model not in rows: lines.append((model, 'not run', number, *[''] * (len(HEADER) - 3))); continue
+        if model not in rows: lines.append((model, 'not run', '', number, *[''] * (len(HEADER) - 4))); continue
         scores, versus = rows[model]['scores'], rows[model]['against']
+        edge = {sampler: '*' * any(c[sampler]['at_edge'] for c in rows[model]['choices'].values() if sampler in c) for sampler in scores}
         for sampler, at in scores.items():
             for where in ('1', 'best') if model == 'NF' else WHERE:
                 if where == '0' and sampler == 'released': continue
                 shown = number if where == ('1' if model == 'NF' else 'best') else ''
-                if model == 'NF': label = 't = 1' if where == '1' else 'best t' + ('' if where not in at else ' ' + ' '.join(f'{t:g}' for t in sorted(set(at['best']['temperatures']))))
-                if model == 'NF': lines.append(line(model, label, shown, at[where], None) if where in at else (model, label, shown, 'not run', *[''] * (len(HEADER) - 4)))
-                elif where in at: lines.append(line(model, _samples(sampler, where, at[where]), shown, at[where], versus.get(sampler, {}).get(where)))
-                else: lines.append((model, _samples(sampler, where), shown, 'not run', *[''] * (len(HEADER) - 4)))
-    if floor: lines.append(('training images', f"n = {floor['n']:,}", '', f"{floor['frechet']:.3f}", '', _told(1e3 * floor['kid'], 1e3 * floor['se']), f"{floor['recall']:.2f}, {floor['coverage']:.2f}", f"{floor['originals']:.3f}"))
+                if model == 'NF': label = 't = 1' if where == '1' else 'best t' + ('' if where not in at else ' ' + ' '.join(f'{t:g}' for t in sorted(set(at['best']['temperatures']))) + edge[sampler])
+                if model == 'NF': lines.append(line(model, label, shown, at[where], None) if where in at else (model, label, '', shown, 'not run', *[''] * (len(HEADER) - 5)))
+                elif where in at: lines.append(line(model, _samples(sampler, where, at[where], edge[sampler]), shown, at[where], versus.get(sampler, {}).get(where)))
+                else: lines.append((model, _samples(sampler, where), '', shown, 'not run', *[''] * (len(HEADER) - 5)))
+    if floor: lines.append(('training images', f"n = {floor['n']:,}", '', '', f"{floor['frechet']:.3f}", '', _told(1e3 * floor['kid'], 1e3 * floor['se']), f"{floor['recall']:.2f}, {floor['coverage']:.2f}", f"{floor['originals']:.3f}"))
     return lines
 
 # %% ../nbs/31_fid.ipynb #479a35b1
@@ -199,7 +201,7 @@ def draw(configs, out, progress=True):
         record[name] = dict(n=n, n_reference=one['n_reference'], n_sweep=SIZES[cs[0].scale]['sweep'], name=what, bits=one['bits'], asked=asked_for(rows, n, cs), weights=one['weights'], compute=one['compute'], samplers=MEANINGS, rows=rows, floor=floor, published=printed.get(name, {}))
         header = tuple(what if h == 'distance' else h.replace('KID', one['kid']['name']) for h in HEADER)
         note = (f"{what} and {one['kid']['name']} (± se) of n = {n:,} samples against {one['n_reference']:,} test images at {one['bits']} bits, in the last column against their 8-bit originals; lower is better. trained: noise N(0, sΣ); released: N(0, s²I), as the released code draws; at s = 0 both are one. Best s, and the NF's best t (on the variance): chosen on training images from sweeps of n = {record[name]['n_sweep']:,}. "
-                f"{points_told(rows)}{asked_told(record[name]['asked'], n)}Against the NF at t = 1: the change of the distance, and nearer or farther by KID at two standard errors. The last row is what a perfect model would get: a Fréchet distance has a part that n makes and that no model can lose, so a change in percent understates what happens to the rest. Published: FID of 2048 features from 25,000 samples through another image path, on another scale" + ('.' if what == 'FID' else f', never comparable with {what}; compare the order and the change.'))
+                f"{points_told(rows)}{'*: at the end of the grid, so that a better one may lie beyond it. ' if any(c['at_edge'] for r in rows.values() for by in r['choices'].values() for c in by.values()) else ''}{asked_told(record[name]['asked'], n)}± in the distance: the deviation over seeds, where there are several. Against the NF at t = 1: the change of the distance, and nearer or farther by KID at two standard errors. The last row is what a perfect model would get: a Fréchet distance has a part that n makes and that no model can lose, so a change in percent understates what happens to the rest. Published: FID of 2048 features from 25,000 samples through another image path, on another scale" + ('.' if what == 'FID' else f', never comparable with {what}; compare the order and the change.'))
         sections.append(dict(title=f'Distance to the data, {name} (Table 1)', caption=note, table=(header, cells_of(rows, models, record[name]['published'], floor))))
         if any(m != 'NF' for m in rows):
             save_png(distances_figure(rows, f'{what} to the test set, n = {n:,}'), out/f'table1_{name}.png')
