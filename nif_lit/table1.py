@@ -244,7 +244,9 @@ def against_tuned(record):
         nf, choice = found['rows'].get('NF', {}).get('scores', {}).get('trained', {}), [c['trained'] for c in found['rows'].get('NF', {}).get('choices', {}).values() if c]
         if 'best' not in nf: said.append(f'{name}: the NF at its best t is not run.'); continue
         chosen, tried = (', '.join(f'{t:g}' for t in ts) for ts in (sorted(set(nf['best']['temperatures'])), [p['t'] for p in choice[0]['points']]))
-        said.append(f"{name}: the NF's best t is {chosen} of {tried}{', at the edge of its grid' * any(c['at_edge'] for c in choice)}; {found['name']} {nf['1']['frechet']:.3f} becomes {nf['best']['frechet']:.3f} ({nf['best']['frechet'] / nf['1']['frechet'] - 1:+.0%}).")
+        tuned = nf['best']['frechet']; plain = float(np.mean([v for v, k in zip(nf['1']['values'], nf['1']['seeds']) if k in nf['best']['seeds']]))      # of the seeds whose t was tuned
+        some = f" (seed {', '.join(map(str, nf['best']['seeds']))} of {len(nf['1']['seeds'])})" * (nf['best']['seeds'] != nf['1']['seeds'])
+        said.append(f"{name}: the NF's best t{some} is {chosen} of {tried}{', at the edge of its grid' * any(c['at_edge'] for c in choice)}; {found['name']} {plain:.3f} becomes {tuned:.3f} ({tuned / plain - 1:+.0%}).")
         for sampler in SAMPLERS:
             versus = {m: r['tuned'][sampler] for m, r in found['rows'].items() if r.get('tuned', {}).get(sampler)}
             if versus: said[-1] += f" Against it, NIFs at their best s, {sampler} sampler: " + ', '.join(f"{m} {d['ratio']:+.0%} ({d['verdict']})" for m, d in versus.items()) + '.'
