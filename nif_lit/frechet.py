@@ -437,12 +437,11 @@ class InceptionFeatures:
 
 # %% ../nbs/23_frechet.ipynb #7db6608d
 def _moments(mean, C, side):
-    "A mean (d,) and a covariance (d, d) as float64. Raises `ValueError` unless they are, finite and symmetric with no variance below 0, but for rounding."
+    "A mean (d,) and a covariance (d, d) as float64. Raises `ValueError` unless they are, finite and, but for rounding, symmetric."
     mean, C = np.asarray(mean, np.float64), np.asarray(C, np.float64); d = mean.size
     if mean.ndim != 1 or C.shape != (d, d) or d == 0: raise ValueError(f'the {side} distribution needs a mean (d,) and a covariance (d, d), got {mean.shape} and {C.shape}')
     if not (np.isfinite(mean).all() and np.isfinite(C).all()): raise ValueError(f'the {side} distribution must be finite, got NaN or inf')
     if np.abs(C - C.T).max() > 1e-9 * np.abs(C).max(): raise ValueError(f'the {side} covariance is not symmetric, by {np.abs(C - C.T).max():.3g}')
-    if (C.diagonal() < -1e-9 * np.abs(C).max()).any(): raise ValueError(f'the {side} covariance has a variance of {C.diagonal().min():.3g}, below 0')
     return mean, C
 
 
@@ -451,6 +450,8 @@ def gaussian_frechet(mean1, C1, mean2, C2):
     (mean1, C1), (mean2, C2) = (_moments(m, C, side) for m, C, side in ((mean1, C1, 'first'), (mean2, C2, 'second')))
     if len(mean1) != len(mean2): raise ValueError(f'both distributions must have one dimension, got {len(mean1)} and {len(mean2)}')
     w, V = np.linalg.eigh(C1)
+    for side, values in (('first', w), ('second', np.linalg.eigvalsh(C2))):
+        if values[0] < -1e-9 * np.abs(values).max(): raise ValueError(f'the {side} covariance has an eigenvalue of {values[0]:.3g}, below 0')
     root = (V * np.sqrt(np.maximum(w, 0))) @ V.T
     cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ C2 @ root), 0)).sum()
     return max(0.0, float((mean1 - mean2) @ (mean1 - mean2) + np.trace(C1) + np.trace(C2) - 2 * cross))

@@ -181,7 +181,7 @@ def draw_sweeps(configs, out, progress=True, *, stem='off_manifold', wanted=None
         save_png(sweep_figure(curves, nf), out/f'{stem}_{name}.png')
         header = tuple(f"{one['name']} there" if h == 'distance there' else h.replace('KID', one['kid_name']) for h in HEADER)
         sections.append(dict(title=f'Distance against √s, {name} (Fig. 6, 10)', png=f'{stem}_{name}.png', table=(header, cells_of(gains, models)), alt=f"{name}: {one['name']} and KID of every NIF against the square root of s, both samplers, and the NF as a level.",
-                             caption=f"n = {one['n']:,} samples per point against {one['n_reference']:,} test images at {cs[0].bits} bits; bars: one standard error of KID. Thin lines: further seeds. The table's best √s, in brackets of how many values, is chosen on training images; its gain over s = 0 is measured on fresh samples and test images. "
+                             caption=f"n = {one['n']:,} samples per point against {one['n_reference']:,} test images at {cs[0].bits} bits; bars: one standard error of KID. {'Thick lines: seed 0; thin lines: further seeds. ' if any(c.seed for c in nifs) else 'Seed 0. '}The table's best √s, in brackets of how many values, is chosen on training images; its gain over s = 0 is measured on fresh samples and test images. "
                                      + (f"The released code's own best: {' to '.join(f'{v:g}' for v in printed)} on its deviation. " if printed else '') + 'A flat line would mean that the noise does not matter; a minimum at the left edge, that the manifold is best.'))
     return record, sections
 

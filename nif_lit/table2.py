@@ -204,7 +204,7 @@ def draw(configs, out, progress=True):
         ended = endings(cs)
         for m in results: record[name][m]['ended'] = [r for r in ended if r['model'] == m]
         if len(results) > 1: sections += [dict(title=f'The last parameters, {name}', table=(ENDED, ended_cells(ended)),
-                          caption=f'Bits/dim. Lead: NF − model of one seed, over the batches of the last tenth of training, each scored before its own step, and of the last parameters over training and test images. n = {next((r["n"] for r in ended if r["n"]), 0):,} training images, ' + 'the first of the set. Memory: how much less the lead is on test images; a positive one says that the NIF knows its training images by heart, more than the NF does. Last step: how much more the lead is on training images than while training; a negative one is a bad step, which costs the NIF on every image, a positive one may be memory of the last epoch.')]
+                          caption=f'Bits/dim. Lead: NF − model of one seed, over the batches of the last tenth of training, each scored before its own step, and of the last parameters over training and test images. n = {next((r["n"] for r in ended if r["n"]), 0):,} training images, ' + 'the first of the set. Memory: how much less the lead is on test images; a positive one says that the NIF knows its training images by heart, more than the NF does. Last step: how much more the lead is on training images than while training; a negative one is a bad step, which costs the NIF on both kinds of images, a positive one may be memory of the last epoch.')]
         if differences: sections += [dict(title=f'Differences while training, {name}', caption='The NF less each NIF, on the same batches, seed 0; above 0 the NIF needs fewer bits. Curves that cross, or still move at the end, say that the order of the models is not settled.',
                                           png=f'table2_{name}_difference.png', alt=f'{name}: the training bits per dimension of the NF less those of each NIF against images seen, around a dashed line at no difference.')]
     return record, sections
@@ -216,13 +216,13 @@ FIGURES = (TABLE2,)
 # %% ../nbs/30_bits_per_dim.ipynb #8dbe1420
 def sentence(record):
     "What the record says about the claim that a low-dimensional latent does not cost likelihood, data set by data set."
-    said = []
+    said, listed = [], False
     for name, rows in record.items():
         judged = {m: r for m, r in rows.items() if r['harm']}
         words = ', '.join(f"{m} {'' if r['paired']['seeds'] > 1 else 'in this one pair of networks '}{r['harm']} ({r['paired']['mean']:+.4f} ± {max(r['paired']['se'], r['paired']['borrowed'] or 0):.4f}, {r['paired']['seeds']} seed{'s' * (r['paired']['seeds'] > 1)})" for m, r in judged.items())
         ended = [r for m in judged for r in rows[m].get('ended', ()) if r['memory']]
         def told(what, sign): return ', '.join(f"{r['model']} seed {r['seed']} {r[what]['value']:+.4f}" for r in ended if sign * r[what]['value'] > max(MARGIN / 2, 2 * r[what]['se']))
-        heart, late = told('memory', 1), told('last_step', -1)
+        heart, late = told('memory', 1), told('last_step', -1); listed |= bool(heart or late)
         said.append(f'**{name}**: ' + (words or 'not run') + '.' + (f' Learned by heart beyond the NF: {heart}.' if heart else '') + (f' Stopped at a bad step: {late}.' if late else ''))
-    if any('heart' in s or 'bad step' in s for s in said): said.append(f'Memory and last steps are listed from half of the margin, {MARGIN / 2:g} bits/dim, and two standard errors; a bad step is part of the spread over seeds, which pairs of one seed borrow. Whether more training images would take the memory away, or averaged parameters the bad step, was not tried.')
+    if listed: said.append(f'Memory and last steps are listed from half of the margin, {MARGIN / 2:g} bits/dim, and two standard errors; a bad step is part of the spread over seeds, which pairs of one seed borrow. Whether more training images would take the memory away, or averaged parameters the bad step, was not tried.')
     return 'NF − model in bits/dim: ' + ' '.join(said)

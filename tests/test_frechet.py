@@ -308,7 +308,7 @@ def test_kid_of_a_set_and_itself_is_that_of_a_copy(dtype):
     assert kid(a, a) == kid(a, a.copy()) and kid(a, a)['value'] < 0
 
 
-@pytest.mark.parametrize('second, message', [((np.zeros(2), -np.eye(2)), 'below 0'), ((np.zeros(2), np.array([[1.0, 5.0], [0.0, 1.0]])), 'not symmetric'), ((np.zeros(2), np.eye(3)), r'\(2,\) and \(3, 3\)'),
+@pytest.mark.parametrize('second, message', [((np.zeros(2), -np.eye(2)), 'below 0'), ((np.zeros(2), np.array([[1.0, 5.0], [5.0, 1.0]])), 'eigenvalue of -4, below 0'), ((np.zeros(2), np.array([[1.0, 5.0], [0.0, 1.0]])), 'not symmetric'), ((np.zeros(2), np.eye(3)), r'\(2,\) and \(3, 3\)'),
                                              ((np.zeros(3), np.eye(3)), 'one dimension, got 2 and 3'), ((np.full(2, np.nan), np.eye(2)), 'finite')])
 def test_the_distance_of_two_gaussians_refuses_what_is_none(second, message):
     first = np.zeros(2), np.eye(2)
@@ -318,6 +318,8 @@ def test_the_distance_of_two_gaussians_refuses_what_is_none(second, message):
 
 
 def test_a_set_is_at_no_distance_from_itself():
+    few = np.random.default_rng(1).normal(size=(6, 40))                         # covariances of rank 5: their zero eigenvalues come out on either side of 0
+    assert 0 <= frechet_distance(few, few)['value'] < 1e-9 and frechet_distance(few, few + 1)['value'] == pytest.approx(40)
     a = np.random.default_rng(0).normal(size=(50, 8))
     assert 0 <= frechet_distance(a, a)['value'] < 1e-12
     for bad, message in ((np.zeros((5, 0)), 'd at least 1'), (a + 1j, 'complex')):

@@ -92,6 +92,22 @@ def test_the_nf_is_tuned_as_the_nif_is(monkeypatch, tmp_path):
         with pytest.raises(ValueError, match='grid must hold'): protocol.best_t(NF, wrong)
 
 
+def test_a_row_of_table_1_says_its_seeds_its_edge_and_when_kid_disagrees():
+    "A star only where the grid ended; KID is named only where it contradicts the distance; the NF's gain by t is over the seeds whose t was tuned."
+    def at(frechet, seeds, factor=1.0, t=1.0): return dict(frechet=float(np.mean(frechet)), kid=0.001, se=0.0001, recall=0.5, coverage=0.5, originals=1.0, values=frechet, seeds=seeds, factors=[factor] * len(seeds), temperatures=[t] * len(seeds))
+    def versus(ratio, verdict): return dict(ratio=ratio, verdict=verdict)
+    choice = lambda edge, **k: dict(at_edge=edge, **k)
+    rows = {'NF': dict(scores=dict(trained={'1': at([2.0, 4.0], [0, 1]), 'best': at([1.0], [0], t=0.5)}), against={}, choices={'0': dict(trained=choice(True, points=[dict(t=0.5), dict(t=1.0)])), '1': {}}),
+            'NIF-8': dict(scores={k: {w: at([1.0], [0], 1.2) for w in ('0', 'best', '1')} for k in ('trained', 'released')}, choices={'0': dict(trained=choice(True), released=choice(False))},
+                          against=dict(trained={'0': versus(0.01, 'nearer'), 'best': versus(-0.5, 'nearer'), '1': versus(-0.01, 'farther')}, released={'best': versus(0.5, 'farther'), '1': versus(0.01, 'undecided')}))}
+    lines = {(row[0], row[1].replace('\u00a0', ' ')): row for row in table1.cells_of(rows, ['NF', 'NIF-8', 'NIF-16'], {})}
+    assert all(len(row) == len(table1.HEADER) for row in lines.values()) and [lines['NF', 't = 1'][2], lines['NF', 'best t 0.5*'][2], lines['NIF-8', 's = 0'][2], lines['NIF-16', 'not run'][2]] == [2, 1, 1, '']
+    assert ('NIF-8', 'best √s 1.2*, trained') in lines and ('NIF-8', 'best √s 1.2, released') in lines
+    assert [lines['NIF-8', w][5] for w in ('s = 0', 's = 1, trained', 'best √s 1.2*, trained', 'best √s 1.2, released', 's = 1, released')] == ['+1%, KID nearer', '-1%, KID farther', '-50% nearer', '+50% farther', '+1% undecided']
+    said = table1.against_tuned(dict(digits=dict(rows=rows, name='FD-pixels')))[0]
+    assert 'best t (seed 0 of 2) is 0.5 of 0.5, 1, at the edge' in said and '2.000 becomes 1.000 (-50%)' in said
+
+
 def test_kid_overrules_only_when_it_is_sure():
     points = lambda se: [dict(frechet=dict(value=f), kid=dict(value=k, se=se)) for f, k in ((1.01, 0.1), (1.0, 0.2), (2.0, 0.3))]
     assert choose(points(0.01)) == (0, 'kid') and choose(points(0.1)) == (1, 'frechet')
