@@ -98,7 +98,7 @@ def floor_at(config, n):
     return floor_of(config, n) if may_score(config) or is_cached(config, 'floor', dict(n=n, dims=dims_at(config.scale))) else None
 
 
-HEADER = ('model', 'samples', 'seeds', 'published', 'distance', 'against the NF', 'KID × 1000', 'recall, coverage', 'to the originals')
+HEADER = ('model (seeds)', 'samples', 'published', 'distance', 'against the NF', 'KID × 1000', 'recall, coverage', 'to the originals')
 LABELS = {'trained': 'trained Σ', 'released': 'released, Σ = I'}
 
 
@@ -117,12 +117,12 @@ def cells_of(rows, models, printed, floor=None):
     def line(model, label, number, score, versus):
         sd = np.std(score['values'], ddof=1) if len(score['values']) > 1 else None
         kid_alone = versus is not None and {'nearer': 1, 'farther': -1, 'undecided': 0}[versus['verdict']] * versus['ratio'] > 0      # KID says the opposite of the distance
-        return (model, label, len(score['seeds']), number, f"{score['frechet']:.3f}" if sd is None else _told(score['frechet'], sd), '' if versus is None else f"{versus['ratio']:+.0%}{', KID' * kid_alone} {versus['verdict']}",
+        return (f"{model} ({len(score['seeds'])})", label, number, f"{score['frechet']:.3f}" if sd is None else _told(score['frechet'], sd), '' if versus is None else f"{versus['ratio']:+.0%}{', KID' * kid_alone} {versus['verdict']}",
                 _told(1e3 * score['kid'], 1e3 * score['se']), f"{score['recall']:.2f}, {score['coverage']:.2f}", f"{score['originals']:.3f}")
     lines = []
     for model in models:
         number = printed.get(model, '')
-        if model not in rows: lines.append((model, 'not run', '', number, *[''] * (len(HEADER) - 4))); continue
+        if model not in rows: lines.append((model, 'not run', number, *[''] * (len(HEADER) - 3))); continue
         scores, versus = rows[model]['scores'], rows[model]['against']
         edge = {sampler: '*' * any(c[sampler]['at_edge'] for c in rows[model]['choices'].values() if sampler in c) for sampler in scores}
         for sampler, at in scores.items():
@@ -130,10 +130,10 @@ def cells_of(rows, models, printed, floor=None):
                 if where == '0' and sampler == 'released': continue
                 shown = number if where == ('1' if model == 'NF' else 'best') else ''
                 if model == 'NF': label = 't = 1' if where == '1' else 'best t' + ('' if where not in at else ' ' + ' '.join(f'{t:g}' for t in sorted(set(at['best']['temperatures']))) + edge[sampler])
-                if model == 'NF': lines.append(line(model, label, shown, at[where], None) if where in at else (model, label, '', shown, 'not run', *[''] * (len(HEADER) - 5)))
+                if model == 'NF': lines.append(line(model, label, shown, at[where], None) if where in at else (model, label, shown, 'not run', *[''] * (len(HEADER) - 4)))
                 elif where in at: lines.append(line(model, _samples(sampler, where, at[where], edge[sampler]), shown, at[where], versus.get(sampler, {}).get(where)))
-                else: lines.append((model, _samples(sampler, where), '', shown, 'not run', *[''] * (len(HEADER) - 5)))
-    if floor: lines.append(('training images', f"n = {floor['n']:,}", '', '', f"{floor['frechet']:.3f}", '', _told(1e3 * floor['kid'], 1e3 * floor['se']), f"{floor['recall']:.2f}, {floor['coverage']:.2f}", f"{floor['originals']:.3f}"))
+                else: lines.append((model, _samples(sampler, where), shown, 'not run', *[''] * (len(HEADER) - 4)))
+    if floor: lines.append(('training images', f"n = {floor['n']:,}", '', f"{floor['frechet']:.3f}", '', _told(1e3 * floor['kid'], 1e3 * floor['se']), f"{floor['recall']:.2f}, {floor['coverage']:.2f}", f"{floor['originals']:.3f}"))
     return lines
 
 # %% ../nbs/31_fid.ipynb #479a35b1
