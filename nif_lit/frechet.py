@@ -361,7 +361,7 @@ def check_features_compute(compute):
     if compute not in ('auto', 'float32', 'bfloat16'): raise ValueError(f"compute must be 'auto', 'float32' or 'bfloat16', got {compute!r}")
     torch = find_spec('torch') is not None
     if compute == 'bfloat16' and not torch: raise ValueError("compute='bfloat16' needs PyTorch, which is not installed; use 'auto' or 'float32'")
-    return compute if compute != 'auto' else 'bfloat16' if torch and multiplies_bfloat16() else 'float32'
+    return compute if compute != 'auto' else 'bfloat16' if jax.default_backend() == 'cpu' and torch and multiplies_bfloat16() else 'float32'
 
 
 class InTorch:

@@ -80,7 +80,7 @@ def curve(config, sampler, progress=False):
     grid = grid_at_hand(config, sampler)
     points = sweep(config, grid, sampler, progress=progress)
     take = lambda read: [read(p) for p in points]
-    return dict(factors=[float(f) for f in grid], frechet=take(lambda p: p['frechet']['value']), kid=take(lambda p: p['kid']['value']), se=take(lambda p: p['kid']['se']), originals=take(lambda p: p['originals']['frechet']['value']),
+    return dict(factors=[float(f) for f in grid], frechet=take(lambda p: p['frechet']['value']), kid=take(lambda p: p['kid']['value']), se=take(lambda p: p['kid']['se']), originals=take(lambda p: p['originals'] and p['originals']['frechet']['value']),
                 recall=take(lambda p: p['neighbours']['recall']), n=points[0]['n'], n_reference=points[0]['n_reference'], name=points[0]['frechet']['name'], kid_name=points[0]['kid']['name'], seed=config.seed, compute=points[0]['compute'])
 
 

@@ -95,6 +95,14 @@ def reference_images(config, part):
     return data.train[np.sort(rows)], data.bits
 
 
+def _had(config, part, **how):
+    "Features of a reference, or None for originals that are not at hand: a data set that travels at a few bits leaves them at home."
+    try: return reference_features(config, part, **how)
+    except DataError:
+        if part != 'originals': raise
+        return None
+
+
 def _keep(path, values):
     "An array to an .npz: a reader finds all of it or nothing."
     packed = io.BytesIO()
@@ -207,8 +215,8 @@ def _compare(config, settings, runs, progress):
     image_path = settings.get('image_path', 'plain')
     found, a = dict(weights=features.source, compute=features.compute), features(images, bits=config.bits, path=image_path, progress=progress)
     for part in PARTS if image_path == 'plain' else PARTS[:1]:
-        b = reference_features(config, part, dims=dims, image_path=image_path, runs=runs, progress=progress)
-        found[part] = dict(frechet=_named(frechet_distance(a, b), dims), kid=_named(kid(a, b), dims), neighbours=neighbour_scores(a, b) if part == 'test' else None)
+        b = _had(config, part, dims=dims, image_path=image_path, runs=runs, progress=progress)
+        found[part] = None if b is None else dict(frechet=_named(frechet_distance(a, b), dims), kid=_named(kid(a, b), dims), neighbours=neighbour_scores(a, b) if part == 'test' else None)
     return found
 
 
@@ -222,7 +230,7 @@ def sample_scores(config, *, n, t=1.0, s=1.0, sampler='trained', dims=None, refe
 
     sampler: 'trained' draws from the model (t and s multiply variances), 'released' as the paper's code does (t and s multiply deviations); `factor`, what s does to
     the noise's deviation, is comparable between them. dims: 64 to 2048 of Inception-v3, 'pixels', or None for what the scale uses. reference: 'test' (with the
-    8-bit `originals` beside it), 'originals' or 'train'; neighbours (recall, coverage) only against 'test'. image_path: 'released' sends samples and test images through the files of the released code (`as_rgb`: JPEG, grey images
+    8-bit `originals` beside it, None where a score was made without those images at hand), 'originals' or 'train'; neighbours (recall, coverage) only against 'test'. image_path: 'released' sends samples and test images through the files of the released code (`as_rgb`: JPEG, grey images
     through a colour map), for features of Inception and the test set alone, without `originals`. An NF ignores s. Kept beside the run; on the plain path all references at once.
     Raises `ValueError` for wrong arguments, `FileNotFoundError` for a run that has not finished, `DataError` where weights are missing.
     """
@@ -231,6 +239,7 @@ def sample_scores(config, *, n, t=1.0, s=1.0, sampler='trained', dims=None, refe
     settings = _settings(config, n, t, s, sampler, dims, key, image_path)
     found = cached(config, 'samples', settings, lambda: _compare(config, settings, runs, progress), runs=runs)
     s = settings['s']
+    if found[reference] is None: raise DataError(f'{config.name} was scored where the 8-bit originals were not at hand')
     return dict(found[reference], n=settings['n'], n_reference=found[reference]['frechet']['n_reference'], reference=reference, t=settings['t'], s=s, factor=factor_of(s, sampler),
                 sampler=sampler, s_is=MEANINGS[sampler], image_path=image_path, dims=settings['dims'], weights=found['weights'], compute=found['compute'], bits=config.bits, seed=config.seed,
                 seconds=found['seconds'], provenance=found['provenance'], **({'originals': found['originals']} if reference == 'test' and image_path == 'plain' else {}))
@@ -250,9 +259,9 @@ def floor_of(config, n, *, dims=None, runs=None):
     dims = check_features(dims, config.scale)
     def compute():
         a, b = (reference_features(config, part, dims=dims, runs=runs) for part in ('train', 'test'))
-        a, originals = a[:n], reference_features(config, 'originals', dims=dims, runs=runs)
+        a, originals = a[:n], _had(config, 'originals', dims=dims, runs=runs)
         near, apart = neighbour_scores(a, b), kid(a, b)
-        return dict(n=len(a), frechet=frechet_distance(a, b)['value'], kid=apart['value'], se=apart['se'], originals=frechet_distance(a, originals)['value'], **{k: near[k] for k in ('precision', 'recall', 'coverage')})
+        return dict(n=len(a), frechet=frechet_distance(a, b)['value'], kid=apart['value'], se=apart['se'], originals=None if originals is None else frechet_distance(a, originals)['value'], **{k: near[k] for k in ('precision', 'recall', 'coverage')})
     return cached(config, 'floor', dict(n=n, dims=dims), compute, runs=runs)
 
 

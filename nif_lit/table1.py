@@ -19,8 +19,11 @@ from .protocol import MEANINGS, SAMPLERS, SIZES, best_s, best_t, dims_at, floor_
 WHERE = ('0', 'best', '1')
 
 
+def _originals(found): return dict(originals=found and found['frechet']['value'], originals_kid=found and found['kid']['value'])      # None where they were not at hand
+
+
 def _tell(score): return dict(frechet=score['frechet']['value'], kid=score['kid']['value'], se=score['kid']['se'], recall=score['neighbours']['recall'], coverage=score['neighbours']['coverage'],
-                              precision=score['neighbours']['precision'], originals=score['originals']['frechet']['value'], originals_kid=score['originals']['kid']['value'], s=score['s'], t=score['t'], factor=score['factor'], seconds=score['seconds'])
+                              precision=score['neighbours']['precision'], **_originals(score['originals']), s=score['s'], t=score['t'], factor=score['factor'], seconds=score['seconds'])
 
 
 def ready(config, n):
@@ -71,7 +74,7 @@ def size_of(configs):
     return max((sizes['table'], sizes['sweep']), key=lambda n: (sum(ready(c, n) for c in configs), n))
 
 
-def _mean(scores): return {k: float(np.mean([s[k] for s in scores])) for k in scores[0]} | dict(se=math.sqrt(sum(s['se'] ** 2 for s in scores)) / len(scores), values=[s['frechet'] for s in scores], factors=[s['factor'] for s in scores], temperatures=[s['t'] for s in scores])
+def _mean(scores): return {k: None if any(s[k] is None for s in scores) else float(np.mean([s[k] for s in scores])) for k in scores[0]} | dict(se=math.sqrt(sum(s['se'] ** 2 for s in scores)) / len(scores), values=[s['frechet'] for s in scores], factors=[s['factor'] for s in scores], temperatures=[s['t'] for s in scores])
 
 
 def rows_of(configs, n, progress=False):
@@ -118,7 +121,7 @@ def cells_of(rows, models, printed, floor=None):
         sd = np.std(score['values'], ddof=1) if len(score['values']) > 1 else None
         kid_alone = versus is not None and {'nearer': 1, 'farther': -1, 'undecided': 0}[versus['verdict']] * versus['ratio'] > 0      # KID says the opposite of the distance
         return (f"{model} ({len(score['seeds'])})", label, number, f"{score['frechet']:.3f}" if sd is None else _told(score['frechet'], sd), '' if versus is None else f"{versus['ratio']:+.0%}{', KID' * kid_alone} {versus['verdict']}",
-                _told(1e3 * score['kid'], 1e3 * score['se']), f"{score['recall']:.2f}, {score['coverage']:.2f}", f"{score['originals']:.3f}")
+                _told(1e3 * score['kid'], 1e3 * score['se']), f"{score['recall']:.2f}, {score['coverage']:.2f}", '' if score['originals'] is None else f"{score['originals']:.3f}")
     lines = []
     for model in models:
         number = printed.get(model, '')
@@ -133,7 +136,7 @@ def cells_of(rows, models, printed, floor=None):
                 if model == 'NF': lines.append(line(model, label, shown, at[where], None) if where in at else (model, label, shown, 'not run', *[''] * (len(HEADER) - 4)))
                 elif where in at: lines.append(line(model, _samples(sampler, where, at[where], edge[sampler]), shown, at[where], versus.get(sampler, {}).get(where)))
                 else: lines.append((model, _samples(sampler, where), shown, 'not run', *[''] * (len(HEADER) - 4)))
-    if floor: lines.append(('training images', f"n = {floor['n']:,}", '', f"{floor['frechet']:.3f}", '', _told(1e3 * floor['kid'], 1e3 * floor['se']), f"{floor['recall']:.2f}, {floor['coverage']:.2f}", f"{floor['originals']:.3f}"))
+    if floor: lines.append(('training images', f"n = {floor['n']:,}", '', f"{floor['frechet']:.3f}", '', _told(1e3 * floor['kid'], 1e3 * floor['se']), f"{floor['recall']:.2f}, {floor['coverage']:.2f}", '' if floor['originals'] is None else f"{floor['originals']:.3f}"))
     return lines
 
 # %% ../nbs/31_fid.ipynb #479a35b1

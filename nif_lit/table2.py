@@ -43,14 +43,14 @@ def harm(difference, margin=MARGIN, z=2.0):
 TRAIN_SCORED = 2_000
 
 
-def training_bits(config):
+def training_bits(config, *, runs=None):
     "Bits/dim of the first 2,000 training images (of all, if fewer) under a run's last parameters, (n,); None where they are not on disk and may not be made (`may_score`). Kept beside the run."
     settings = dict(n=TRAIN_SCORED)
-    if not (may_score(config) or is_cached(config, 'training_bits', settings)): return None
+    if not (may_score(config, runs=runs) or is_cached(config, 'training_bits', settings, runs=runs)): return None
     def compute():
         images = dataset_of(config.dataset, config.bits, config.split).train[:TRAIN_SCORED]
-        return dict(bits=[round(float(b), 6) for b in bits_per_dim_of(load_run(config)[0], images, key=evaluation_key(), n_samples=config.n_samples)])
-    return np.array(cached(config, 'training_bits', settings, compute)['bits'])
+        return dict(bits=[round(float(b), 6) for b in bits_per_dim_of(load_run(config, runs=runs)[0], images, key=evaluation_key(), n_samples=config.n_samples)])
+    return np.array(cached(config, 'training_bits', settings, compute, runs=runs)['bits'])
 
 
 def _less(a, b): return dict(value=a['mean'] - b['mean'], se=math.hypot(a['se'], b['se']))

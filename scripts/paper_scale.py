@@ -20,20 +20,23 @@ import threading
 import time
 import zlib
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 import jax
 import numpy as np
 from flax import nnx
-from nif_lit import deep, experiments, protocol
+from nif_lit import experiments, protocol
 from nif_lit.data import DATASETS, DataError, Dataset, load, verified, write_bytes
 from nif_lit.deep import DRAWS, SET, VARIANCES, bound_bits, deep_experiment
 from nif_lit.experiments import cached, evaluation_key, experiment, finished, load_run, provenance, run
-from nif_lit.frechet import InceptionFeatures, compare_features, find_weights
+from nif_lit.frechet import find_weights
 from nif_lit.likelihood import bits_per_dim_of, paired_difference
-from nif_lit.models import build_model, draw, parse_name, released_code_sample
+from nif_lit.models import build_model, draw, parse_name
 from nif_lit.pictures import grid_figure, save_png
-from nif_lit.protocol import PixelFeatures, dims_at, factor_of, grid_of, reference_features, s_of, scoring_key, sweep_key
+from nif_lit.protocol import SAMPLERS, T_GRID, best_s, best_t, dims_at, extractor, floor_of, grid_of, s_of, sample_scores, sweep_key
+from nif_lit.samples import stand_for
+from nif_lit.table2 import training_bits
+from nif_lit.temperature import HOT, SWEEP, prior_share, variance_factor
 from nif_lit.training import Diverged, plain, save_model, write_json
 
 QUEUE = [('fashion_mnist', m) for m in ('NF', 'NIF-64', 'NIF-128', 'NIF-256', 'NIF-512')] + [('cifar10', m) for m in ('NF', 'NIF-128', 'NIF-64', 'NIF-256', 'NIF-512')] \
@@ -115,6 +118,11 @@ def unpacked(folder):
     return Dataset(facts['dataset'], facts['bits'], parts['train'], None, parts['valid'], None, parts['test'], None, 'a packed folder, checksums verified', facts['split'])
 
 
+def readers():
+    "The kit's modules that read a data set."
+    return [m for name, m in sorted(sys.modules.items()) if name.startswith('nif_lit.') and hasattr(m, 'dataset_of')]
+
+
 def use_pack(folder):
     "From here on the kit's data set is the packed one, and nothing else can be read."
     data = unpacked(folder)
@@ -122,7 +130,7 @@ def use_pack(folder):
     def packed(name, bits, split, folder=None):
         if (name, bits, split) != (data.name, data.bits, data.split): raise DataError(f'the pack holds {data.name} at {data.bits} bits, {data.split} split, not {name} at {bits} bits, {split} split')
         return data
-    for module in (experiments, protocol, deep): module.dataset_of = packed
+    for module in readers(): module.dataset_of = packed
     os.environ['NIF_LIT_DATA'] = str(folder)
     return data
 
@@ -171,58 +179,53 @@ def rounding(config, runs, most=1000):
     return cached(config, 'rounding', dict(most=most), compute, runs=runs)
 
 
-def points_of(config):
-    "What is scored, in order: dicts of n, t, s, sampler, sweep. The table's points first, then the sweep over s, then the deep NIF's temperatures."
-    kind, sizes = parse_name(config.model)[0], protocol.SIZES[config.scale]
-    if kind == 'NF': return [dict(n=sizes['table'], t=1.0, s=1.0, sampler='trained', sweep=False)] + [dict(n=sizes['sweep'], t=t, s=1.0, sampler='trained', sweep=False) for t in VARIANCES[1:]]
-    samplers = ('trained', 'released') if kind == 'NIF' else ('trained',)
-    table = [dict(n=sizes['table'], t=1.0, s=s, sampler=sampler, sweep=False) for sampler in samplers for s in (0.0, 1.0) if not (sampler == 'released' and s == 0)]
-    sweep = [dict(n=sizes['sweep'], t=1.0, s=s_of(f, sampler), sampler=sampler, sweep=True) for sampler in samplers for f in grid_of(config)]
-    return table + sweep + [dict(n=sizes['sweep'], t=t, s=0.0, sampler='trained', sweep=False) for t in VARIANCES]
-
-
-@lru_cache(maxsize=1)
-def _features(dims, dataset, bits, split):
-    return PixelFeatures(experiments.dataset_of(dataset, bits, split).train, bits) if dims == 'pixels' else InceptionFeatures.load(dims)
-
-
-@lru_cache(maxsize=1)
-def _model(config, runs): return load_run(config, runs=runs)[0]
-
-
-def scored(config, point, runs):
-    "One point of `points_of` against the test images and a part of the training images, at the model's bits; kept beside the run. None where no weights were packed."
-    try: dims = dims_at(config.scale); features = _features(dims, config.dataset, config.bits, config.split)
-    except DataError: return None
-    def compute():
-        sampler = dict(sampler=released_code_sample) if point['sampler'] == 'released' else {}
-        images = draw(_model(config, runs), sweep_key() if point['sweep'] else scoring_key(), point['n'], t=point['t'], s=point['s'], **sampler)
-        a = features(images, bits=config.bits)
-        return {part: compare_features(a, reference_features(config, part, dims=dims, runs=runs)) for part in ('test', 'train')}
-    return cached(config, 'packed', dict(point, dims=dims, weights=features.source, factor=factor_of(point['s'], point['sampler'])), compute, runs=runs)
+def scores_of(config, runs, nf=None):
+    """What the figures will read of a run, in order, as calls without arguments, each kept beside the run under the name by which they look for it: what training images get, the table
+    at s = 0 and 1, the sweep over s, or over an NF's t, the best of it at both sizes (Table 1, Fig. 6, 10), and temperatures (Fig. 1, 12 to 14). nf: the Experiment of the data set's NF, for
+    the point of equal heat, or None where it has not finished.
+    """
+    kind, (sweep, table), k = parse_name(config.model)[0], protocol.SIZES[config.scale].values(), dict(runs=runs)
+    one = lambda n, **how: partial(sample_scores, config, n=n, **how, **k)
+    calls = [partial(floor_of, config, n, **k) for n in (sweep, table)]
+    if kind == 'NF':
+        calls += [one(table)] + [one(sweep, t=t, key=sweep_key()) for t in T_GRID] + [partial(best_t, config, n_test=table, **k)]
+    else:
+        samplers = SAMPLERS if kind == 'NIF' else SAMPLERS[:1]
+        calls += [one(table, s=s, sampler=sampler) for sampler in samplers for s in (0.0, 1.0)]
+        if kind == 'NIF':
+            calls += [one(sweep, s=s_of(f, sampler), sampler=sampler, key=sweep_key()) for sampler in samplers for f in grid_of(config)]
+            calls += [partial(best_s, config, sampler=sampler, n_test=n, **k) for sampler in samplers for n in (table, sweep)]
+    hot = config.model in (stand_for('NF', config.dataset), stand_for('NIF-128', config.dataset))              # the rows of Fig. 1
+    temperatures = [(t, 1.0 if kind == 'NF' else 0.0) for t in sorted({*VARIANCES, *SWEEP} if hot else VARIANCES)] + [(t, 1.0) for t in SWEEP if hot and kind != 'NF']
+    calls += [one(sweep, t=t, s=s) for t, s in temperatures]
+    if hot and kind != 'NF' and nf is not None: calls.append(lambda: sample_scores(nf, n=sweep, t=round(variance_factor(prior_share(load_run(config, runs=runs)[0].head), HOT, 1.0), 4), runs=runs))
+    return calls
 
 
 def pictured(config, runs, n=10):
     "samples.png in the run's folder: on the manifold, half off it, off it, with the levels beside it."
     path = Path(runs)/config.name/'samples.png'
     if path.exists(): return path
-    rows = {f'{config.model.replace("Deep", "deep ")}' + ('' if config.model == 'NF' else f', s = {s:g}'): draw(_model(config, runs), jax.random.key(3), 100, s=s)[:n] for s in ((1.0,) if config.model == 'NF' else (0.0, 0.5, 1.0))}
+    model = load_run(config, runs=runs)[0]
+    rows = {f'{config.model.replace("Deep", "deep ")}' + ('' if config.model == 'NF' else f', s = {s:g}'): draw(model, jax.random.key(3), 100, s=s)[:n] for s in ((1.0,) if config.model == 'NF' else (0.0, 0.5, 1.0))}
     save_png(grid_figure(rows, config.bits), path)
     return path
 
 
-def work(config, runs, say, over=lambda: False):
+def work(config, runs, say, over=lambda: False, nf=None):
     "Everything that a run is asked for, each piece kept when it is done. Raises `TimeUp` before a piece when time is over."
-    who, points, missing = f'{config.dataset} {config.model}', points_of(config), []
+    who, scores = f'{config.dataset} {config.model}', scores_of(config, runs, nf if nf is not None and finished(nf, runs=runs, parameters=True) else None)
+    try: extractor(config, dims_at(config.scale)); why = f'{len(scores)} scores made'
+    except DataError as error: scores, why = [], f'not scored: {error}'
     if not finished(config, runs=runs): say(f'{who}: training, {config.images:,} images')
-    pieces = [lambda: run(config, runs=runs, progress=False), lambda: pictured(config, runs), lambda: rounding(config, runs)]
+    pieces = [lambda: run(config, runs=runs, progress=False), lambda: pictured(config, runs), lambda: rounding(config, runs), lambda: training_bits(config, runs=runs)]
     if config.model.startswith('Deep'): pieces += [lambda K=K: bound_bits(config, K, runs=runs) for K in DRAWS]
-    pieces += [lambda point=point: missing or scored(config, point, runs) or missing.append(point) for point in points]
+    pieces += scores
     for k, piece in enumerate(pieces):
         if over(): raise TimeUp(f'{who}: {k} of {len(pieces)} pieces done')
         result = piece()
         if k == 0: say(f'{who}: {result["images_seen"]:,} images, {result["test_bits_per_dim"]["mean"]:.4f} ± {result["test_bits_per_dim"]["se"]:.4f} bits/dim, {result["images_per_second"]:.0f} images/s')
-    say(f'{who}: ' + ('not scored, no weights were packed' if missing else f'{len(points)} points scored'))
+    say(f'{who}: {why}')
 
 
 # --- what goes back
@@ -294,7 +297,7 @@ def run_queue(pack_folder, out, *, seconds=540.0, reserve=60.0, runs='runs', sca
     try:
         with stops_after(seconds - min(reserve, seconds / 2)) as over:
             for config in configs:
-                try: work(config, runs, say, over)
+                try: work(config, runs, say, over, nf=config_of(config.dataset, 'NF', scale, changes or {}))
                 except Diverged as why: say(f'{config.dataset} {config.model}: {why}')             # the others go on
             through = True
     except KeyboardInterrupt as stopped: say(f'stopped after {time.monotonic() - began:.0f} s: {stopped or "by hand"}')

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
-from nif_lit import experiments, training
+from nif_lit import experiments, off_manifold, protocol, table1, training
 from nif_lit.data import DataError, load
 from nif_lit.experiments import load_run
 from nif_lit.training import plain, saved_step
@@ -20,9 +20,9 @@ TINY = dict(images=64 * 60, levels=1, steps=1, channels=4)
 @pytest.fixture
 def restored(monkeypatch):
     "The kit reads its usual data again afterwards."
-    for module in (experiments, paper_scale.protocol, paper_scale.deep): monkeypatch.setattr(module, 'dataset_of', module.dataset_of)
+    for module in paper_scale.readers(): monkeypatch.setattr(module, 'dataset_of', module.dataset_of)
     for name in ('NIF_LIT_RUNS', 'NIF_LIT_DATA'): monkeypatch.setenv(name, '')
-    monkeypatch.setitem(paper_scale.protocol.SIZES, 'smoke', dict(sweep=100, table=200))      # one batch and two: one compilation
+    monkeypatch.setitem(protocol.SIZES, 'smoke', dict(sweep=100, table=200))      # one batch and two: one compilation
     jax.config.update('jax_disable_most_optimizations', True)                               # half a minute of compilation less
     yield monkeypatch
     jax.config.update('jax_disable_most_optimizations', False)
@@ -52,31 +52,31 @@ def test_a_pack_is_small_whole_and_checked(tmp_path):
 
 
 def test_interrupted_commands_end_where_one_command_does(tmp_path, restored):
-    pack, names = tmp_path/'pack', [('digits', 'NIF-4')]
+    pack, names = tmp_path/'pack', [('digits', 'NIF-16')]
     paper_scale.pack('digits', pack)
     def command(place, out, **limits): return paper_scale.run_queue(pack, tmp_path/out, runs=tmp_path/place, scale='smoke', queue=names, changes=TINY, say=said.append, reserve=0, **limits)
     said, name = [], paper_scale.config_of(*names[0], 'smoke', TINY).name
     assert command('whole', 'out') and not [text for text in said if 'stopped' in text]
 
-    save, score = training.save_state, paper_scale.draw
+    save, score = training.save_state, protocol.draw
     def save_and_stop(folder, step, tree): save(folder, step, tree); step or signal.raise_signal(signal.SIGTERM)
     def draw_and_stop(model, key, n, **how):
-        if 't' in how and n == paper_scale.protocol.SIZES['smoke']['sweep']: signal.raise_signal(signal.SIGTERM)
+        if n == protocol.SIZES['smoke']['sweep']: signal.raise_signal(signal.SIGTERM)
         return score(model, key, n, **how)
     restored.setattr(training, 'save_state', save_and_stop)
     assert not command('parts', 'out1') and 0 < saved_step(tmp_path/'parts'/name/'checkpoints') < 60 and 'stopped' in said[-2]
     restored.setattr(training, 'save_state', save)
-    restored.setattr(paper_scale, 'draw', draw_and_stop)
+    restored.setattr(protocol, 'draw', draw_and_stop)
     limits = dict(file_mb=0.003, most_files=4)                                                # one piece of parameters in each command
-    assert not command('parts', 'out2', **limits) and len(list((tmp_path/'parts'/name/'scores').glob('packed-*'))) == 4
-    restored.setattr(paper_scale, 'draw', score)
+    assert not command('parts', 'out2', **limits) and len(list((tmp_path/'parts'/name/'scores').glob('samples-*'))) == 4
+    restored.setattr(protocol, 'draw', score)
     outs = ['out2']
     while not command('parts', f'out{len(outs) + 2}', **limits): outs.append(f'out{len(outs) + 2}'); assert len(outs) < 20
     outs.append(f'out{len(outs) + 2}')
 
     read = lambda out: json.loads((tmp_path/out/'results.json').read_text())['runs'][name]
     whole, parts = read('out'), read(outs[-1])
-    assert whole['result']['test_bits'] == parts['result']['test_bits'] and len(whole['scores']) == len(parts['scores']) == 18
+    assert whole['result']['test_bits'] == parts['result']['test_bits'] and len(whole['scores']) == len(parts['scores']) > 18
     timeless = lambda scores: {k: {**v, 'seconds': 0} for k, v in scores.items()}
     assert timeless(whole['scores']) == timeless(parts['scores'])
     pieces = sorted(p for out in outs for p in (tmp_path/out).glob('*.npz.*'))
@@ -93,6 +93,17 @@ def test_interrupted_commands_end_where_one_command_does(tmp_path, restored):
     rounding = next(v for k, v in whole['scores'].items() if k.startswith('rounding'))
     np.testing.assert_allclose(rounding['after'], paper_scale.bits_per_dim_of(back, load('digits').test, key=experiments.evaluation_key()), atol=1e-5)
 
+    restored.undo()                                                                          # at home: the figures find what they ask for, and nothing is computed
+    restored.setitem(protocol.SIZES, 'smoke', dict(sweep=100, table=200))
+    restored.setenv('NIF_LIT_TRAIN', '0'); restored.setenv('NIF_LIT_RUNS', str(tmp_path/'home'))
+    def never(*args, **kwargs): raise AssertionError('computed at home')
+    for what in ('_compare', 'frechet_distance', 'kid'): restored.setattr(protocol, what, never)
+    (record, sections), swept = table1.draw([config], tmp_path, False), off_manifold.draw_sweeps([config], tmp_path, False)[0]
+    row, points = record['digits']['rows']['NIF-16'], swept['digits']['curves']['NIF-16, released'][0]
+    assert record['digits']['n'] == 200 and record['digits']['floor']['n'] == 200 and set(row['scores']['released']) == {'0', '1', 'best'} and row['scores']['trained']['best']['originals'] is None
+    assert points['n'] == 100 and len(points['factors']) == 5 and points['originals'] == [None] * 5 and swept['digits']['gains']['NIF-16']['trained'][0]['points'] == 5
+    assert any('NIF-16 (1)' in cells and cells[-1] == '' for s in sections for cells in s.get('table', ((), ()))[1])
+
     broken = pieces[0].read_bytes()
     pieces[0].write_bytes(broken[:100] + b'?' + broken[101:])
     with pytest.raises(DataError, match='altered'): paper_scale.unpack_results([tmp_path/out for out in outs], tmp_path/'home2')
@@ -101,5 +112,5 @@ def test_interrupted_commands_end_where_one_command_does(tmp_path, restored):
 def test_the_queue_is_the_issues():
     sets = list(dict.fromkeys(d for d, _ in paper_scale.QUEUE))
     assert sets == ['fashion_mnist', 'cifar10', 'celeba'] and [m for d, m in paper_scale.QUEUE if d == 'celeba'][:3] == ['NF', 'NIF-128', 'DeepNIF-128'] and len(paper_scale.QUEUE) == 16
-    for d, m in paper_scale.QUEUE: paper_scale.points_of(paper_scale.config_of(d, m, 'paper', {}))
+    for d, m in paper_scale.QUEUE: assert len(paper_scale.scores_of(paper_scale.config_of(d, m, 'paper', {}), 'runs')) > 7
     assert paper_scale.config_of('celeba', 'DeepNIF-128', 'paper', {}) == paper_scale.deep_experiment('paper')
