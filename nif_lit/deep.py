@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 import jax
 import numpy as np
-from .experiments import Figure, by_dataset, cached, dataset_of, evaluation_key, experiment, load_run, published, runs_folder
+from .experiments import Figure, by_dataset, cached, dataset_of, evaluation_key, experiment, images_seen, load_run, published, runs_folder
 from .likelihood import bits_per_dim_of, mean_and_se, paired_difference
 from .models import draw as draw_samples
 from .pictures import grid_figure, label_colours, save_png, style
@@ -85,7 +85,7 @@ def bits_table(models):
     for (m, K), b in bits.items():
         own, is_deep = mean_and_se(b), m == deep
         pairs = {k: paired_difference(b, bits[deep, k]) for k in DRAWS if deep and not (is_deep and k <= K)} if deep else {}
-        record[f'{m}, K = {K}' if is_deep else m] = dict(own, n_samples=K if is_deep else None, minus_deep={str(k): v for k, v in pairs.items()}, images_seen=models[m].images, seed=models[m].seed)
+        record[f'{m}, K = {K}' if is_deep else m] = dict(own, n_samples=K if is_deep else None, minus_deep={str(k): v for k, v in pairs.items()}, images_seen=images_seen(models[m]), seed=models[m].seed)
         told = lambda k: pm(pairs[k]) if k in pairs else ''
         rows.append((label_of(m), f'K = {K}' if is_deep else 'closed form', f'{own["mean"]:.4f} ± {own["se"]:.4f}', *(told(k) for k in DRAWS), own['n'], trained_with(models[m])))
     return record, rows
@@ -109,7 +109,7 @@ def variation(config):
         r = sample_scores(config, n=SAMPLES[config.scale], t=t, s=1.0 if config.model == 'NF' else 0.0)
         near = r['neighbours']
         found[t] = dict({k: near[k] for k in ('precision', 'recall', 'coverage')}, se_recall=binomial_se(near['recall'], near['n_reference']), se_coverage=binomial_se(near['coverage'], near['n_reference']),
-                        frechet=r['frechet']['value'], frechet_name=r['frechet']['name'], kid=r['kid']['value'], se_kid=r['kid']['se'], n=near['n'], n_reference=near['n_reference'], k=near['k'], dims=r['dims'])
+                        frechet=r['frechet']['value'], frechet_name=r['frechet']['name'], kid=r['kid']['value'], se_kid=r['kid']['se'], kid_name=r['kid']['name'], n=near['n'], n_reference=near['n_reference'], k=near['k'], dims=r['dims'])
     return found
 
 
@@ -207,13 +207,13 @@ def deep_draw(configs, out, progress):
         save_png(curves(scores), Path(out)/f'deep_{dataset}_variation.png')
         any_score = next(iter(next(iter(scores.values())).values()))
         gaps = [(f'deep NIF − {other}', what, *(f'{g["difference"]:+.4f} ± {g["se"]:.4f}' for g in by_t.values())) for other, found in compared.items() for what, by_t in found.items()]
-        table = [(label_of(m), f'{t:g}', f'{v["recall"]:.3f} ± {v["se_recall"]:.3f}', f'{v["coverage"]:.3f} ± {v["se_coverage"]:.3f}', f'{v["precision"]:.3f}', f'{v["frechet"]:.3g}') for m, by_t in scores.items() for t, v in by_t.items()]
+        table = [(label_of(m), f'{t:g}', f'{v["recall"]:.3f} ± {v["se_recall"]:.3f}', f'{v["coverage"]:.3f} ± {v["se_coverage"]:.3f}', f'{v["precision"]:.3f}', f'{v["frechet"]:.3g}', f'{1e3 * v["kid"]:.2f} ± {1e3 * v["se_kid"]:.2f}', f'{v["n"]:,}') for m, by_t in scores.items() for t, v in by_t.items()]
         sections.append(dict(title=f'More varied? {dataset}', png=f'deep_{dataset}_variation.png', alt='Recall and coverage against the factor of the variance, 1 to 16, for each model, with bars of two standard errors; and recall against precision along that factor.',
-                             table=(('model', 'variance ×', 'recall (± SE)', 'coverage (± SE)', 'precision', any_score['frechet_name']), table),
+                             table=(('model', 'variance ×', 'recall (± SE)', 'coverage (± SE)', 'precision', any_score['frechet_name'], any_score['kid_name'] + ' × 1000 (± SE)', 'n'), table),
                              caption=f'{sentence} {any_score["n"]:,} samples each against {any_score["n_reference"]:,} test images, {any_score["k"]} neighbours. One seed; the standard errors are over reference images alone.'))
         if gaps: sections.append(dict(title=f'Differences of recall and coverage, {dataset}', table=(('difference', 'of', *(f't = {t:g}' for t in TEMPERATURES)), gaps), caption='± the standard errors of both, taken as independent; t on the variance.'))
         record[dataset] = dict(bits=bits, machine_moves=machine_moves(out), variation={m: {f'{t:g}': v for t, v in by_t.items()} for m, by_t in scores.items()}, compared=compared, verdict=sentence, seeds={m: c.seed for m, c in models.items()},
-                               images={m: c.images for m, c in models.items()}, sizes={m: dict(channels=c.channels, steps=c.steps, low_steps=c.low_steps, low_hidden=c.low_hidden, n_samples=c.n_samples) for m, c in models.items()})
+                               images={m: images_seen(c) for m, c in models.items()}, sizes={m: dict(channels=c.channels, steps=c.steps, low_steps=c.low_steps, low_hidden=c.low_hidden, n_samples=c.n_samples) for m, c in models.items()})
     return record, sections
 
 

@@ -11,7 +11,7 @@ __all__ = ['SIZES', 'PROBES', 'KIND_NAMES', 'WAYS', 'CLASSES', 'RIVALS', 'PM', '
 import math
 from functools import lru_cache
 import numpy as np
-from .experiments import Figure, by_dataset, by_model, cached, dataset_of, plan, runs_folder
+from .experiments import Figure, by_dataset, by_model, cached, dataset_of, images_seen, plan, runs_folder
 from .models import parse_name
 from .pictures import COLOURS, save_png, style
 from .probes import compare_probes, first, hits, knn_accuracy, latent_features, linear_probe, pca_features, picture_accuracy, pixel_features, scatter_figure, subset, umap_embedding
@@ -176,7 +176,7 @@ def _of_dataset(name, configs, out):
     save_png(_curves(rows, Ms, N), out/f'fig2_{name}_probes.png')
     chance = float(np.bincount(labels).max() / len(labels))
     record = dict(rows=rows, not_run=[r for r in order if r not in rows], chance=chance, N=N, pictures={m: {w: {k: v[k] for k in ('accuracy', 'se', 'n', 'k')} for w, v in ways.items()} for m, ways in pictures.items()},
-                  M_shown=Ms[0], n_train=len(data.train), n_valid=len(data.valid), n_test=len(labels), runs=[c.name for c in configs], images_seen=sorted({c.images for c in configs if c.images}))
+                  M_shown=Ms[0], n_train=len(data.train), n_valid=len(data.valid), n_test=len(labels), runs=[c.name for c in configs], images_seen=sorted({images_seen(c) for c in configs}))
     about = f'{len(data.train):,} training, {len(data.valid):,} validation, {len(labels):,} test images; chance is {100 * chance:.0f} %.'
     sections = [dict(title=f'Test latents of {name} (Fig. 2)', png=f'fig2_{name}.png', alt=f'UMAPs of {", ".join(pictures)}, each with the labels of the points shown, with more neighbours, without labels, and with labels of other points only, coloured by class.',
                      caption=f'Rows: {", ".join(pictures)} ({N} dimensions for the NF). First column: the paper\'s way, supervised by the labels of the points shown; second: the same with 50 neighbours; third: no labels; fourth: half of the labels given, the other half shown. '

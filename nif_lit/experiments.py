@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['SCALES', 'MODELS', 'PAPER_MODELS', 'DATASETS_AT', 'LARGEST', 'Experiment', 'experiment', 'provenance', 'runs_folder',
-           'dataset_of', 'evaluation_key', 'finished', 'run', 'load_run', 'plan', 'by_model', 'by_dataset', 'published',
-           'is_cached', 'cached', 'Figure', 'trains', 'may_score', 'default_out', 'keep_record', 'make', 'keep_numbers',
-           'restore_numbers']
+           'dataset_of', 'evaluation_key', 'finished', 'run', 'images_seen', 'load_run', 'plan', 'by_model',
+           'by_dataset', 'published', 'is_cached', 'cached', 'Figure', 'trains', 'may_score', 'default_out',
+           'keep_record', 'make', 'keep_numbers', 'restore_numbers']
 
 # %% ../nbs/25_experiments.ipynb #f3785d83
 import dataclasses
@@ -36,7 +36,7 @@ from .training import config_hash, first_does, fit, load_model, read_json, write
 class Experiment:
     """Everything that decides a result. images: the training budget; minutes: the budget when images is None.
 
-    variant: a habit of the paper's released code, switched on for the page that compares paper and code; '' for none. The last fields are left out of the
+    variant: a habit of the paper's released code, switched on for the page that compares paper and code; '' for none. bias: has a NIF's injection an offset b? The last fields are left out of the
     name while they hold their default, so that a field added later renames no run.
     """
     dataset: str
@@ -58,10 +58,11 @@ class Experiment:
     variant: str = ''
     low_steps: int | None = None
     low_hidden: int | None = None
+    bias: bool = True
 
     @property
     def name(self):
-        added = {'variant': '', 'low_steps': None, 'low_hidden': None}
+        added = {'variant': '', 'low_steps': None, 'low_hidden': None, 'bias': True}
         told = {k: v for k, v in dataclasses.asdict(self).items() if k not in added or v != added[k]}
         return f'{self.scale}-{self.dataset}-{self.model}-seed{self.seed}-{config_hash(told)}'
 
@@ -155,11 +156,16 @@ def run(config, *, runs=None, folder=None, progress=True, parameters=False):
     result = first_does(lambda: _result_of(home) if finished(config, runs=runs, parameters=parameters) else None)
     if result is not None: return result
     data = dataset_of(config.dataset, config.bits, config.split, folder)
-    model = build_model(config.model, data.shape, seed=config.seed, bits=config.bits, steps=config.steps, channels=config.channels, levels=config.levels,
+    model = build_model(config.model, data.shape, seed=config.seed, bits=config.bits, steps=config.steps, channels=config.channels, levels=config.levels, bias=config.bias,
                         **{k: v for k, v in dict(low_steps=config.low_steps, low_hidden=config.low_hidden, variant=config.variant).items() if v})
     report = fit(model, data.train, seed=config.seed, images=config.images, minutes=config.minutes, batch_size=config.batch_size, learning_rate=config.learning_rate,
                  warmup=config.warmup, n_samples=config.n_samples, compute=config.compute, folder=home, progress=progress, describe=f'{config.model} on {config.dataset}, seed {config.seed}')
     return _finish(home, config, model, data, report)
+
+
+def images_seen(config, *, runs=None):
+    "How many images a finished run saw in training: whole batches, hence perhaps some more than its budget. Raises `FileNotFoundError` without a result."
+    return json.loads((Path(runs or runs_folder())/config.name/'result.json').read_text())['images_seen']
 
 
 def load_run(config, *, runs=None):

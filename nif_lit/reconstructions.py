@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from .experiments import Figure, MODELS, PAPER_MODELS, by_dataset, cached, dataset_of, experiment
+from .experiments import Figure, MODELS, PAPER_MODELS, by_dataset, cached, dataset_of, experiment, images_seen
 from .heads import KINDS
 from .likelihood import mean_and_se
 from .models import parse_name
@@ -133,7 +133,7 @@ def draw_fig8(configs, out, progress=True):
             rows.append((dataset, M, f'{M / N:.1%}', _pm(e['mode']), _pm(e['posterior_mean']), _pm(e['pca']), _pm(e['gain'], '+'), e['mode']['n'], config.seed))
         missing = [c for c in _needs(found[0].scale) if c.dataset == dataset and c.model not in {f.model for f in found}]
         rows += [(dataset, parse_name(c.model)[1], '', 'not run', '', '', '', '', c.seed) for c in missing]
-        record[dataset] = dict(shown=shown, bits=found[0].bits, N=N, images={c.model: c.images for c in found}, errors={str(M): {k: e[k] for k in ('mode', 'posterior_mean', 'pca', 'gain')} for M, e in scores[dataset].items()}, not_run=[c.model for c in missing])
+        record[dataset] = dict(shown=shown, bits=found[0].bits, N=N, images={c.model: images_seen(c) for c in found}, errors={str(M): {k: e[k] for k in ('mode', 'posterior_mean', 'pca', 'gain')} for M, e in scores[dataset].items()}, not_run=[c.model for c in missing])
         sections.append(section)
     table = dict(title='Error over the whole test set (Fig. 8)', caption='Root-mean-square error per image in levels, mean ± standard error over test images. The paired difference is positive where the NIF is nearer to the image than PCA of the same M.', table=(HEADER, rows))
     return record, [*sections, table, *_curve(scores, out)]

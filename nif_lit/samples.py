@@ -12,7 +12,7 @@ import math
 from functools import lru_cache, partial
 import jax
 import numpy as np
-from .experiments import Figure, MODELS, PAPER_MODELS, cached, dataset_of, experiment, finished, is_cached, load_run, runs_folder
+from .experiments import Figure, MODELS, PAPER_MODELS, cached, dataset_of, experiment, finished, images_seen, is_cached, load_run, runs_folder
 from .likelihood import mean_and_se
 from .models import released_code_sample
 from .pictures import grid_figure, save_png
@@ -116,7 +116,7 @@ def sample_rows(configs, wanted, n):
         pictures[label] = first_samples(model_of(config), n, s, sampler)
         found = measure(config, s, sampler) | dict(lattice=measure_lattice(config, s, sampler))
         rows.append((label, *(_told(found[what]) for what in ('roughness', 'spread', 'lattice')), N_MEASURED, config.seed))
-        record[label] = dict(model=model, s=s, t=1.0, sampler=sampler, seed=config.seed, images=config.images, shown=n, measured=N_MEASURED, roughness=found['roughness'], spread=found['spread'], lattice=found['lattice'])
+        record[label] = dict(model=model, s=s, t=1.0, sampler=sampler, seed=config.seed, images=images_seen(config), shown=n, measured=N_MEASURED, roughness=found['roughness'], spread=found['spread'], lattice=found['lattice'])
     if runs:
         data = data_looks(next(iter(runs.values())))
         record['test images'] = dict(measured=data['roughness']['n'], **data)

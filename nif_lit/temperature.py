@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
-from .experiments import Figure, by_dataset, experiment, may_score
+from .experiments import Figure, by_dataset, experiment, images_seen, may_score
 from .heads import GaussianNIF
 from .models import draw
 from .pictures import COLOURS, grid_figure, label_colours, save_png, style
@@ -144,7 +144,7 @@ def _one_dataset(dataset, configs, out, progress):
     sections.append(dict(title=f'Distance against t: {dataset}', png=f'fig1-{dataset}-sweep.png', table=(HEADER, table), alt='Three curves against t, for the NF and the NIF on and off its manifold: Fréchet distance, KID with standard errors, precision.',
         caption='Hot samples that stay in the data keep low distances and a high precision to the right of t = 1. If temperature did nothing the lines would be flat; if both models took it equally the lines would rise together. The third column says by how much the total variance of the latent has grown since t = 1.'))
     record = dict(pictures=dict(key=KEY, temperatures=TEMPERATURES, readings=list(READINGS)), shares=shares, sweeps=sweeps, seeds={label: config.seed for label, config, s in rows if config},
-                  images={label: config.images for label, config, s in rows if config}, floor={k: floor[k] for k in ('n', 'frechet', 'kid', 'se', 'precision', 'recall', 'coverage')},
+                  images={label: images_seen(config) for label, config, s in rows if config}, floor={k: floor[k] for k in ('n', 'frechet', 'kid', 'se', 'precision', 'recall', 'coverage')},
                   judged=judged, best={label: min(points, key=lambda p: p['frechet'])['t'] for label, points in sweeps.items()}, not_run=[label for label, config, s in rows if config is None])
     return record, sections
 

@@ -215,7 +215,11 @@ def _separates(row, records):
     if None in gains.values(): return None
     worst = min(gains.values(), key=lambda g: g['mean'])
     tell = lambda name: '; '.join(f"{probe} {minus[name]['mean']:+.3f} ± {minus[name]['se']:.3f}" for probe, minus in probes.items() if name in minus)
-    return dict(value=worst['mean'], se=worst['se'], text=tell('NF'), note='; '.join(filter(None, (f'NIF less {words}: {tell(name)}' for name, words in (('NF, PCA-64', "64 principal components of the NF's latents"), ('pixels, PCA-64', '64 principal components of the pixels')) if tell(name)))))
+    yardsticks = {'NF, PCA-64': "64 principal components of the NF's latents", 'pixels, PCA-64': '64 principal components of the pixels'}
+    as_well = [f'{words} do as well or better by {probe}' for name, words in yardsticks.items() for probe, minus in probes.items() if name in minus and minus[name]['mean'] <= 2 * minus[name]['se']]
+    cell = dig(records, 'fig2', row[2], 'rows', 'NIF-64, mode')
+    return dict(value=worst['mean'], se=worst['se'], text=tell('NF'), note='; '.join([f"n = {cell['n_test']:,} test images, {len(cell['seeds'])} seed{'s' * (len(cell['seeds']) > 1)}", *(f'NIF less {words}: {tell(name)}' for name, words in yardsticks.items() if tell(name)),
+                *(['what would change our mind is there' + ', in part' * (len(as_well) < len(yardsticks) * len(probes)) + ': ' + ', '.join(as_well)] if as_well else [])]))
 
 
 def _temperature(row, records):
@@ -252,12 +256,24 @@ def _heat(row, records):
     return dict(found, note=f"n = {near['n']:,}, 1 seed; by the distance alone it is nearest at t = {min(nf.values(), key=lambda p: p['frechet'])['t']:g} of {min(nf):g} to {max(nf):g}" + _precisions({'NF': list(nf.values())}))
 
 
+def _behind(found):
+    "How many samples and images stand behind the deep NIF's recall and coverage, in words."
+    scores = [by_t for by_t in (dig(found, 'variation', m, '1') for m in found.get('seeds', ())) if by_t]
+    return f"n = {scores[0]['n']:,} samples, {scores[0]['n_reference']:,} test images, 1 seed" if scores else ''
+
+
 def _deep(row, records):
     for dataset, r in (records.get('deep') or {}).items():
         gains = {what: dig(r, 'compared', 'NIF-128', what, row[2].removeprefix('t')) for what in ('recall', 'coverage')}
         if None in gains.values(): continue
         worst = min(gains.values(), key=lambda g: g['difference'])
-        return dict(value=worst['difference'], se=worst['se'], text='; '.join(f"{what} {g['difference']:+.3f} ± {g['se']:.3f}" for what, g in gains.items()), note=dataset)
+        return dict(value=worst['difference'], se=worst['se'], text='; '.join(f"{what} {g['difference']:+.3f} ± {g['se']:.3f}" for what, g in gains.items()), note='; '.join(filter(None, (NAMES.get(dataset, dataset), _behind(r)))))
+
+
+def _planes(errors):
+    "PCA of the same M beside the reconstructions, in words."
+    pca = [errors[M].get('pca') for M in sorted(errors, key=int)]
+    return '' if None in pca else '; PCA of the same M: ' + ' → '.join(f"{e['mean']:.3f}" for e in pca)
 
 
 def _reconstruction(row, records):
@@ -267,7 +283,7 @@ def _reconstruction(row, records):
     if not set(ends) <= set(errors): return dict(value=None, text=' → '.join(f"{errors[M]['mode']['mean']:.3f}" for M in sorted(errors, key=int)) + ' levels', note=f"M = {', '.join(sorted(errors, key=int))}; judged when {' and '.join(ends)} are there")
     steps = [errors[M]['mode'] for M in sorted(errors, key=int)]
     falls = all(a['mean'] - b['mean'] > 2 * math.hypot(a['se'], b['se']) for a, b in zip(steps, steps[1:]))
-    return dict(value=steps[-1]['mean'] / steps[0]['mean'] - 1, significant=falls, text=' → '.join(f"{e['mean']:.3f}" for e in steps) + ' levels', note=f"M = {', '.join(sorted(errors, key=int))}")
+    return dict(value=steps[-1]['mean'] / steps[0]['mean'] - 1, significant=falls, text=' → '.join(f"{e['mean']:.3f}" for e in steps) + ' levels', note=f"M = {', '.join(sorted(errors, key=int))}; n = {steps[0]['n']:,} test images, 1 seed" + _planes(errors))
 
 
 def _distorts(row, records):
@@ -361,7 +377,7 @@ def verdicts(results):
             another = row[0] == 'table1' and dig(records, scale, 'table1', row[1], 'name') != 'FID'                 # a change of another number has no gap to the printed change
             gap = '' if number is None or f.get('value') is None or another else f"{100 * (f['value'] - number):+.1f} points" if row[0] == 'table1' and rule['comparison'] != 'ratio' else f"{f['value'] - number:+.3f}"
             only = SHOWN.get(row[1]) if row[0] == 'question' and len(row) > 2 and row[2] in NAMES else None
-            note = f.get('note', '') if f else _missing(row, results)
+            note = '; '.join(filter(None, (f.get('note', '') if f else _missing(row, results), 'the rule was written with some of its data known' if f and rule.get('known') else '')))
             if only and row[2] not in only: text, note = '', '; '.join(filter(None, (f"the paper shows {' and '.join(NAMES[d] for d in only)} only", note)))
             found.append(dict(id=i, rule=name, source=sources(row), published=text, ours=(f"{f['value']:+.1%}; " if row[0] == 'table1' and rule['comparison'] != 'ratio' and f.get('value') is not None else '') + f.get('text', ''),
                               scale=scale, gap=gap, accept_if=COMPARISONS[rule['comparison']](rule), verdict=v, note=note))
