@@ -19,7 +19,7 @@ from .protocol import MEANINGS, SAMPLERS, SIZES, best_s, best_t, dims_at, floor_
 WHERE = ('0', 'best', '1')
 
 
-def _originals(found): return dict(originals=found and found['frechet']['value'], originals_kid=found and found['kid']['value'])      # None where they were not at hand
+def _originals(found): return dict(originals=found and found['frechet']['value'], originals_kid=found and found['kid']['value'], originals_se=found and found['kid']['se'])      # None where they were not at hand
 
 
 def _tell(score): return dict(frechet=score['frechet']['value'], kid=score['kid']['value'], se=score['kid']['se'], recall=score['neighbours']['recall'], coverage=score['neighbours']['coverage'],
@@ -121,7 +121,7 @@ def cells_of(rows, models, printed, floor=None):
         sd = np.std(score['values'], ddof=1) if len(score['values']) > 1 else None
         kid_alone = versus is not None and {'nearer': 1, 'farther': -1, 'undecided': 0}[versus['verdict']] * versus['ratio'] > 0      # KID says the opposite of the distance
         return (f"{model} ({len(score['seeds'])})", label, number, f"{score['frechet']:.3f}" if sd is None else _told(score['frechet'], sd), '' if versus is None else f"{versus['ratio']:+.0%}{', KID' * kid_alone} {versus['verdict']}",
-                _told(1e3 * score['kid'], 1e3 * score['se']), f"{score['recall']:.2f}, {score['coverage']:.2f}", '' if score['originals'] is None else f"{score['originals']:.3f}")
+                _told(1e3 * score['kid'], 1e3 * score['se']), f"{score['recall']:.2f}, {score['coverage']:.2f}", '' if score['originals'] is None else f"{score['originals']:.3f}; {_told(1e3 * score['originals_kid'], 1e3 * score['originals_se'])}")
     lines = []
     for model in models:
         number = printed.get(model, '')
@@ -203,7 +203,7 @@ def draw(configs, out, progress=True):
         what, floor = one['frechet']['name'], floor_at(next(c for c in cs if ready(c, n)), n)
         record[name] = dict(n=n, n_reference=one['n_reference'], n_sweep=SIZES[cs[0].scale]['sweep'], name=what, bits=one['bits'], asked=asked_for(rows, n, cs), weights=one['weights'], compute=one['compute'], samplers=MEANINGS, rows=rows, floor=floor, published=printed.get(name, {}))
         header = tuple(what if h == 'distance' else h.replace('KID', one['kid']['name']) for h in HEADER)
-        note = (f"{what} and {one['kid']['name']} (± se) of n = {n:,} samples against {one['n_reference']:,} test images at {one['bits']} bits, in the last column against their 8-bit originals; lower is better. trained: noise N(0, sΣ); released: N(0, s²I), as the released code draws; at s = 0 both are one. Best s, and the NF's best t (on the variance): chosen on training images from sweeps of n = {record[name]['n_sweep']:,}. "
+        note = (f"{what} and {one['kid']['name']} (± se) of n = {n:,} samples against {one['n_reference']:,} test images at {one['bits']} bits, in the last column both against their 8-bit originals; lower is better. trained: noise N(0, sΣ); released: N(0, s²I), as the released code draws; at s = 0 both are one. Best s, and the NF's best t (on the variance): chosen on training images from sweeps of n = {record[name]['n_sweep']:,}. "
                 f"{points_told(rows)}{'*: at the end of the grid, so that a better one may lie beyond it. ' if any(c['at_edge'] for r in rows.values() for by in r['choices'].values() for c in by.values()) else ''}{asked_told(record[name]['asked'], n)}± in the distance: the deviation over seeds, where there are several. Against the NF at t = 1: the change of the distance, and nearer or farther by KID at two standard errors. The last row is what a perfect model would get: a Fréchet distance has a part that n makes and that no model can lose, so a change in percent understates what happens to the rest. Published: FID of 2048 features from 25,000 samples through another image path, on another scale" + ('.' if what == 'FID' else f', never comparable with {what}; compare the order and the change.'))
         sections.append(dict(title=f'Distance to the data, {name} (Table 1)', caption=note, table=(header, cells_of(rows, models, record[name]['published'], floor))))
         if any(m != 'NF' for m in rows):

@@ -1,9 +1,10 @@
-"""Numbers of finished runs, into the project and back: python scripts/run_numbers.py keep|restore FOLDER [--runs RUNS]"""
+"""Numbers of finished runs, into the project and back, and of runs made twice: python scripts/run_numbers.py keep|restore FOLDER [--runs RUNS], or repeats FILE [--runs FIRST] --again AGAIN"""
 import argparse
 import json
 from pathlib import Path
 
-from nif_lit.experiments import Experiment, keep_numbers, restore_numbers, runs_folder
+from nif_lit.experiments import Experiment, finished, keep_numbers, provenance, restore_numbers, runs_folder
+from nif_lit.training import write_json
 
 
 def keep(folder, runs, scale):
@@ -20,15 +21,33 @@ def restore(folder, runs):
     return [restore_numbers(path, runs=runs) for path in sorted(Path(folder).glob('*.json'))]
 
 
+def repeats(path, first, again, scale):
+    "Adds to the record `path` a row for each run of a scale that has finished under both folders of runs, test bits/dim of either; what it holds stays, a row never comes twice. Returns the new rows."
+    rows, new = json.loads(Path(path).read_text())['result'] if Path(path).exists() else [], []
+    for home in sorted(Path(again).glob(f'{scale}-*/result.json')):
+        b = json.loads(home.read_text()); config = Experiment(**b['config'])
+        if config.name != home.parent.name or not finished(config, runs=first): continue
+        a = json.loads((Path(first)/config.name/'result.json').read_text())
+        if a['test_bits'] == b['test_bits']: continue                                    # one and the same run, copied, or the same machine again
+        row = dict(name=config.name, run=f'{config.dataset} {config.model}, seed {config.seed}', n=len(b['test_bits']), first=a['test_bits_per_dim']['mean'], again=b['test_bits_per_dim']['mean'],
+                   first_commit=a['provenance']['commit'], again_commit=b['provenance']['commit'], first_compute=a.get('compute', 'not recorded'), again_compute=b.get('compute', 'not recorded'))
+        if not any(all(old.get(k) == row[k] for k in ('name', 'first', 'again')) for old in rows): new.append(row)
+    if new: write_json(path, dict(result=rows + new, provenance=provenance()))
+    return new
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog='run_numbers.py', description='Numbers of finished runs (results, test bits, curves, scores; no parameters): from the runs into one JSON file each, and back.')
-    parser.add_argument('what', choices=('keep', 'restore'))
-    parser.add_argument('folder', help='where the files are, as results/laptop/runs')
+    parser.add_argument('what', choices=('keep', 'restore', 'repeats'))
+    parser.add_argument('folder', help='where the files are, as results/laptop/runs; repeats: the record, as results/laptop/repeats.json')
     parser.add_argument('--runs', default=None, help='the runs (default: NIF_LIT_RUNS, else runs)')
-    parser.add_argument('--scale', default='laptop', help='keep: the runs of this scale (default laptop)')
+    parser.add_argument('--again', default=None, help='repeats: the runs as they were made the second time, --runs being the first')
+    parser.add_argument('--scale', default='laptop', help='keep, repeats: the runs of this scale (default laptop)')
     a = parser.parse_args(arguments)
     runs = Path(a.runs or runs_folder())
     if a.what == 'restore' and not Path(a.folder).is_dir(): parser.error(f'{a.folder} is no folder')
+    if a.what == 'repeats' and not (a.again and Path(a.again).is_dir()): parser.error('repeats needs --again, a folder of runs')
+    if a.what == 'repeats': print(f'{len(repeats(a.folder, runs, a.again, a.scale))} runs added to {a.folder}'); return
     try: done = keep(a.folder, runs, a.scale) if a.what == 'keep' else restore(a.folder, runs)
     except ValueError as error: parser.error(str(error))
     print(f'{len(done)} runs ' + (f'kept in {a.folder}, {sum(p.stat().st_size for p in done) / 1e6:.1f} MB' if a.what == 'keep' else f'restored under {runs}'))

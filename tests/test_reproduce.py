@@ -145,6 +145,14 @@ def test_numbers_without_parameters_serve_what_is_made_of_numbers(tmp_path, monk
     monkeypatch.syspath_prepend(scripts); import run_numbers
     run_numbers.main(['keep', str(kept), '--runs', str(here), '--scale', 'smoke'])
     assert [p.stem for p in sorted(kept.iterdir())] == sorted(c.name for c in (nf, nif))
+    record, moved = tmp_path/'repeats.json', json.loads((here/nf.name/'result.json').read_text())
+    for config in (nf, nif): (tmp_path/'again'/config.name).mkdir(parents=True); (tmp_path/'again'/config.name/'result.json').write_bytes((here/config.name/'result.json').read_bytes())
+    moved['test_bits'][0] += 1; moved['test_bits_per_dim']['mean'] += 1 / len(moved['test_bits'])
+    (tmp_path/'again'/nf.name/'result.json').write_text(json.dumps(moved))
+    for _ in range(2): run_numbers.main(['repeats', str(record), '--runs', str(here), '--again', str(tmp_path/'again'), '--scale', 'smoke'])
+    row, = json.loads(record.read_text())['result']                                                     # the NIF's is the same run, and a row comes once
+    assert row['name'] == nf.name and row['run'] == 'digits NF, seed 0' and abs(row['again'] - row['first'] - 1 / row['n']) < 1e-9
+    with pytest.raises(SystemExit): run_numbers.main(['repeats', str(record)])
     (there/nif.name).mkdir(parents=True); mine = dict(json.loads((here/nif.name/'result.json').read_text()), seconds=-1)
     (there/nif.name/'metrics.jsonl').write_bytes((here/nif.name/'metrics.jsonl').read_bytes())
     (there/nif.name/'result.json').write_text(json.dumps(mine))                                         # a run of this machine is not written over
