@@ -11,22 +11,35 @@ _HOME = {name: module for module, names in {
     'upsampling': 'NearestNeighbourUpsampling',
     'heads': 'StandardNormal GaussianNIF NoisyInjective',
     'bijections': 'UniformDequantization Logit ActNorm InvertibleConv1x1 AffineCoupling Squeeze Flatten Reverse Standardise '
-                  'Split Repeat ConvNet MLP',
+                  'Split Repeat ConvNet MLP Fixed',
     'glow': 'flow_step glow_body vector_body',
     'models': 'Flow NF NIF DeepNIF build_model draw released_code_sample',
-    'data': 'load quantize to_uint8',
-    'training': 'fit save_model load_model',
+    'data': 'load quantize to_uint8 DataError',
+    'training': 'fit save_model load_model Diverged Interrupted',
     'likelihood': 'bits_per_dim_of log_likelihood_of paired_difference',
     'frechet': 'InceptionFeatures frechet_distance kid neighbour_scores score',
+    'probes': 'latents_of',
 }.items() for name in names.split()}
 __all__ = sorted(_HOME)
 
 
 def __getattr__(name):
-    "Modules load when first used, so that `import nif_lit` costs nothing (PEP 562)."
+    "Names and modules load when first used, so that `import nif_lit` costs nothing (PEP 562)."
     from importlib import import_module
+    from importlib.util import find_spec
     if name in _HOME: return getattr(import_module(f'nif_lit.{_HOME[name]}'), name)
+    if not name.startswith('_') and find_spec(f'nif_lit.{name}'): return import_module(f'nif_lit.{name}')
     raise AttributeError(f"module 'nif_lit' has no attribute {name!r}; it has {', '.join(__all__)}")
 
 
 def __dir__(): return __all__ + ['__version__']
+
+
+def _console():
+    "The command `nif_lit`: Ctrl-C while it still loads ends as it does later, in one line and with 130."
+    try: from nif_lit.cli import console
+    except KeyboardInterrupt:
+        import sys
+        print('\nnif_lit: stopped; the same command goes on', file=sys.stderr)
+        raise SystemExit(130) from None
+    console()

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 from .checks import check_key, per_example, whole
-from .layer import Chain, Layer, log_mean_exp
+from .layer import Chain, Layer, inverse_of, log_mean_exp
 
 # %% ../nbs/04_elbo.ipynb #db134cc2
 class Terms(NamedTuple):
@@ -27,8 +27,11 @@ def _layers(chain):
     return [layer for part in chain.layers for layer in _layers(part)] if isinstance(chain, Chain) else [chain]
 
 
-def _check(chain, key, n, name):
-    if not isinstance(chain, Layer): raise ValueError(f'expected a Layer or a Chain of them, got {type(chain).__name__}')
+def _check(chain, log_prior, key, n, name):
+    if not isinstance(chain, Layer):
+        hint = '; of a model: its body and a density of what that makes, elbo(model.body, model.head.log_prob, x, key=key), or model.log_prob(x, key=key, n_samples=16), which is a bound where it is not exact' if hasattr(chain, 'body') else ''
+        raise ValueError(f'expected a Layer or a Chain of them, got {type(chain).__name__}{hint}')
+    if not callable(log_prior): raise ValueError(f'log_prior must be a function (batch, *latent) -> (batch,) nats, got {type(log_prior).__name__}' + (': pass its log_prob' if hasattr(log_prior, 'log_prob') else ''))
     if key is None: raise ValueError('a bound is an average over draws and needs a key: key=jax.random.key(0)')
     check_key(key)
     if whole(name, n) < 2: raise ValueError(f'a standard error needs {name} >= 2, got {n!r}')
@@ -38,9 +41,9 @@ def elbo_terms(chain, log_prior, x, *, key, n_samples=100) -> Terms:
     """The ELBO of a chain of layers under a prior, and its two terms, averaged over n_samples draws; x (batch, *data). [paper 7, 31]
 
     log_prior: (batch, *latent) -> (batch,) nats. manifold: the volumes up to and including the last noisy layer, dequantization aside; likelihood: all the rest.
-    Raises `ValueError` without a key, for fewer than 2 draws, for anything that is not a `Layer`, and for a log_prior that does not return (batch,).
+    Raises `ValueError` without a key, for fewer than 2 draws, for anything that is not a `Layer` (a `Flow` is none), and for a log_prior that is no function or does not return (batch,).
     """
-    _check(chain, key, n_samples, 'n_samples')
+    _check(chain, log_prior, key, n_samples, 'n_samples')
     layers = _layers(chain)
     last = max((i for i, layer in enumerate(layers) if layer.noisy), default=-1)
     on_manifold = jnp.array([i <= last and (layer.noisy or not layer.dequantizes) for i, layer in enumerate(layers)])
@@ -64,11 +67,10 @@ def importance_bound(chain, log_prior, x, *, key, n_samples=16, n_repeats=100):
 
     K = 1 is the ELBO. Larger K is never worse, on average, and tends to log p(x). Raises `ValueError` as `elbo_terms` does.
     """
-    _check(chain, key, n_repeats, 'n_repeats')
+    _check(chain, log_prior, key, n_repeats, 'n_repeats')
     n_samples = whole('n_samples', n_samples)
     def draw(key):
-        z, volume = chain.inverse(x, key=key)
-        per_example(f'{type(chain).__name__}.inverse must return a log_volume', volume, len(x))
+        z, volume = inverse_of(chain, x, key=key)
         return per_example('log_prior must return log densities', log_prior(z), len(x)) + volume
     def repeat(key): return log_mean_exp(jax.lax.map(draw, jax.random.split(key, n_samples)))
     values = jax.lax.map(repeat, jax.random.split(key, n_repeats))

@@ -47,7 +47,7 @@ def reproduce(names: Annotated[Optional[list[str]], typer.Argument(help='all, ta
 
 
 @app.command(short_help='Train models on the same images and compare them.', epilog='Examples:   nif_lit train --dataset fashion_mnist --minutes 10    |    nif_lit train --dataset digits --models NF,NIF-16 --scale smoke    |    nif_lit train --dataset cifar10 --scale paper --coordinator host0:1234 --processes 2 --process-id 0')
-def train(dataset: Annotated[str, typer.Option(help='digits, fashion_mnist, cifar10 or celeba.')] = 'fashion_mnist',
+def train(dataset: Annotated[Optional[str], typer.Option(help='digits, fashion_mnist, cifar10 or celeba; default: digits at scale smoke, else fashion_mnist.')] = None,
           models: Annotated[str, typer.Option(help='Comma-separated: NF, NIF-M, DeepNIF-M. All see the images that the first one saw.')] = 'NF,NIF-64',
           scale: Annotated[str, typer.Option(help='smoke, laptop or paper: the architecture and the budget.')] = 'laptop',
           minutes: Annotated[Optional[float], typer.Option(help='Budget of the first model in minutes of training, instead of the scale\'s number of images.')] = None,
@@ -59,12 +59,13 @@ def train(dataset: Annotated[str, typer.Option(help='digits, fashion_mnist, cifa
           processes: Annotated[Optional[int], typer.Option(min=1, help='How many processes train together.')] = None,
           process_id: Annotated[Optional[int], typer.Option(min=0, help='Which of them this is, from 0.')] = None):
     "Train models on the same images, score them on the test set, and print the paired difference. Interrupted, the same command goes on. All GPUs of a machine share each batch."
-    from nif_lit.experiments import dataset_of, experiment, finished, run, runs_folder
+    from nif_lit.experiments import DATASETS_AT, SCALES, dataset_of, experiment, finished, nearest, run, runs_folder
     from nif_lit.likelihood import paired_difference
     from nif_lit.models import parse_name
     from nif_lit.pictures import text_table
     from nif_lit.training import first_does, join_processes
     if minutes is not None and images is not None: raise ValueError('give --minutes or --images, not both')
+    dataset = dataset or DATASETS_AT[nearest('scale', scale, SCALES)][0]
     if (coordinator, processes, process_id) != (None, None, None):
         join_processes(coordinator, processes, process_id)
     import jax

@@ -19,7 +19,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
-from .checks import nearest
+from .checks import nearest, rectangular
 
 # %% ../nbs/20_data.ipynb #0cbb904b
 def write_bytes(path, data):
@@ -47,8 +47,8 @@ def check_bits(bits):
 
 
 def quantize(images, bits):
-    "8-bit images, uint8 of any shape -> levels 0 to 2^bits - 1, uint8. Raises `ValueError` for another dtype or other bits; warns where the images look like levels already."
-    images, bits = np.asarray(images), check_bits(bits)
+    "8-bit images, uint8 of any shape -> levels 0 to 2^bits - 1, uint8. Raises `ValueError` for another dtype, ragged lists or other bits; warns where the images look like levels already."
+    images, bits = rectangular('quantize', images), check_bits(bits)
     if images.dtype != np.uint8: raise ValueError(f'quantize takes uint8 images with values 0 to 255, got dtype {images.dtype}' + ('; from floats in 0 to 1: np.round(255 * images).astype(np.uint8)' if images.dtype.kind == 'f' else ''))
     if bits < 8 and images.size and 0 < images.max() < 2 ** bits: warnings.warn(f'the largest value is {images.max()}: these images look like levels at {bits} bits already, which a model takes as they are; 8-bit images go up to 255', stacklevel=2)
     return images >> (8 - bits)
@@ -56,7 +56,7 @@ def quantize(images, bits):
 
 def to_uint8(levels, bits):
     "Levels -> 0 to 255, uint8, for showing. Raises `ValueError` for values that are no levels."
-    levels, top = np.asarray(levels), 2 ** check_bits(bits) - 1
+    levels, top = rectangular('to_uint8', levels), 2 ** check_bits(bits) - 1
     if levels.dtype.kind not in 'iuf': raise ValueError(f'levels are numbers, got dtype {levels.dtype}')
     if levels.size and not (levels.min() >= 0 and levels.max() <= top and (levels == np.floor(levels)).all()): raise ValueError(f'levels at {bits} bits are whole numbers 0 to {top}, got values from {levels.min()} to {levels.max()}')
     return np.round(levels.astype(np.float64) * 255 / top).astype(np.uint8)
@@ -107,7 +107,7 @@ def known_sums(folder):
 def verified(path, md5=OFFICIAL_MD5, required=True):
     "The bytes of a file whose checksum is right. Raises `DataError` naming file, expected and actual checksum; `required`: also when no checksum is known."
     path = Path(path)
-    if not path.is_file(): raise DataError(f'{path.name} is missing from {path.parent.name or path.parent}')
+    if not path.is_file(): raise DataError(f'{path.name} is missing from {path.parent}')
     raw, (place, sums) = path.read_bytes(), known_sums(path.parent)
     name = path.relative_to(place).as_posix()
     kind, expected = ('md5', md5[path.name]) if path.name in md5 else ('sha256', sums.get(name))
@@ -135,9 +135,15 @@ def _place(folder, *names):
     return next((Path(folder)/name for name in names if (Path(folder)/name).exists()), Path(folder))
 
 
+def _nothing(folder, data, wanted, places):
+    "The `DataError` of a folder without a data set: which folder, what was looked for, and what to do."
+    return DataError(f'the data folder {folder} holds no {data}: looked there and in its {" and ".join(places)} for {wanted}; put them there, name another folder in NIF_LIT_DATA, or unset it to let tensorflow-datasets fetch the set')
+
+
 def read_fashion_mnist(folder, md5=OFFICIAL_MD5):
     "(train, labels, test, labels) from the four official gzipped IDX files."
-    place = _place(folder, 'fashion_mnist', 'FashionMNIST/raw')
+    place = _place(folder, *(places := ('fashion_mnist', 'FashionMNIST/raw')))
+    if not any(place.glob('*-ubyte.gz')): raise _nothing(folder, 'Fashion-MNIST', 'the four official files, train-images-idx3-ubyte.gz and so on', places)
     read = lambda name: parse_idx(verified(place/f'{name}.gz', md5), name)
     return (read('train-images-idx3-ubyte')[..., None], read('train-labels-idx1-ubyte'), read('t10k-images-idx3-ubyte')[..., None], read('t10k-labels-idx1-ubyte'))
 
@@ -157,7 +163,7 @@ def _strip(raw):
 
 def read_cifar10(folder, md5=OFFICIAL_MD5):
     "(train, labels, test, labels) from cifar-10-binary.tar.gz, its unpacked folder with a SHA256SUMS, or the lossless strips with a SHA256SUMS. Never from the pickled python version."
-    place = _place(folder, 'cifar10', 'cifar-10-batches-bin')
+    place = _place(folder, *(places := ('cifar10', 'cifar-10-batches-bin')))
     archive = next((p/'cifar-10-binary.tar.gz' for p in (place, Path(folder)) if (p/'cifar-10-binary.tar.gz').exists()), None)
     names = [f'data_batch_{k}.bin' for k in range(1, 6)] + ['test_batch.bin']
     if archive is not None:
@@ -166,7 +172,7 @@ def read_cifar10(folder, md5=OFFICIAL_MD5):
     elif (place/names[0]).exists() or (place/'cifar-10-batches-bin').exists():
         place = _place(place, 'cifar-10-batches-bin')
         parts = [parse_cifar(verified(place/name, md5), name) for name in names]
-    elif not (place/'labels.npz').exists(): raise DataError(f'{Path(folder).name} holds no CIFAR-10: put cifar-10-binary.tar.gz, its "binary version", there, or unset NIF_LIT_DATA to let tensorflow-datasets fetch it')
+    elif not (place/'labels.npz').exists(): raise _nothing(folder, 'CIFAR-10', 'cifar-10-binary.tar.gz, its "binary version"', places)
     else:
         labels = np.load(io.BytesIO(verified(place/'labels.npz', md5)), allow_pickle=False)
         strips = lambda part, n: np.concatenate([_strip(verified(place/f'{part}_{k:03d}.webp', md5)) for k in range(n)])
@@ -191,7 +197,7 @@ def untile_celeba(picture):
 def read_celeba(folder, md5=OFFICIAL_MD5):
     "(train, None, test, None) from img_align_celeba/*.jpg with list_eval_partition.txt (its parts 0 and 1 train, 2 test), or from the tiled form with a SHA256SUMS."
     from PIL import Image
-    place = _place(folder, 'celeba', 'celeba64')
+    place = _place(folder, *(places := ('celeba', 'celeba64')))
     aligned = next((p/'img_align_celeba' for p in (place, Path(folder)) if (p/'img_align_celeba').is_dir()), None)
     picture = lambda raw: np.asarray(Image.open(io.BytesIO(raw)).convert('RGB'))
     if aligned is not None:
@@ -201,7 +207,7 @@ def read_celeba(folder, md5=OFFICIAL_MD5):
         read = lambda wanted: np.concatenate([crop_celeba(picture(verified(aligned/name, md5, required=False))[None]) for name in sorted(part) if part[name] in wanted])
         return read('01'), None, read('2'), None
     files = lambda kind: sorted(place.glob(f'{kind}_[0-9][0-9].jpg'))
-    if not files('train') or not files('test'): raise DataError(f'{place.name} holds no CelebA: put the folder img_align_celeba and list_eval_partition.txt there, or unset NIF_LIT_DATA to let tensorflow-datasets fetch it')
+    if not files('train') or not files('test'): raise _nothing(folder, 'CelebA', 'the folder img_align_celeba and list_eval_partition.txt', places)
     read = lambda kind: np.concatenate([untile_celeba(picture(verified(path, md5))) for path in files(kind)])
     return read('train'), None, read('test'), None
 
@@ -251,7 +257,7 @@ def load(name, *, bits=3, split='official', folder=None):
     folder = folder if folder is not None else (os.environ.get('NIF_LIT_DATA') or None)
     if name == 'digits': parts, source = read_digits(), 'scikit-learn'
     elif folder is not None:
-        if not Path(folder).is_dir(): raise FileNotFoundError(f'the data folder {folder} does not exist; put the official archives there, or unset NIF_LIT_DATA to let tensorflow-datasets fetch {name}')
+        if not Path(folder).is_dir(): raise FileNotFoundError(f'the data folder {folder} {"is a file" if Path(folder).exists() else "does not exist"}; give the folder that holds the official archives, or none (unset NIF_LIT_DATA) to let tensorflow-datasets fetch {name}')
         parts, source = READERS[name](folder), 'a local folder, checksums verified'
     else: parts, source = read_tfds(name), 'tensorflow-datasets'
     x, y, x_test, y_test = parts

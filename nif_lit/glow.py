@@ -275,7 +275,8 @@ def check_levels(shape, levels):
     if levels > most:
         pad = [-(-v // 2 ** levels) * 2 ** levels for v in shape[:2]]
         raise ValueError(f'{shape[0]}×{shape[1]} pixels cannot be halved {levels} time{"s" * (levels > 1)}; '
-                         + (f'use levels={most} or fewer, or ' if most else '') + f'pad or crop the images, to {pad[0]}×{pad[1]} say')
+                         + (f'use levels={most} or fewer, or ' if most else '') + f'pad or crop the images, to {pad[0]}×{pad[1]} say'
+                         + (f'; a shape is (H, W, C), and {shape} looks like (C, H, W)' if shape[0] in (1, 3, 4) and shape[1] == shape[2] else ''))
 
 
 def default_levels(shape):

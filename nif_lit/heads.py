@@ -14,7 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 from .checks import check_key, per_example, real_array, whole
 from .gaussian import GaussianInjection, gram, inverse_cholesky
-from .layer import Layer, check_scale, documented, expect_shape, keys_for, log_mean_exp, needs_noise
+from .layer import Layer, check_scale, documented, expect_shape, inverse_of, keys_for, log_mean_exp, needs_noise
 
 # %% ../nbs/06_closed_form.ipynb #31509e17
 def _short_sum(x):
@@ -216,8 +216,7 @@ class NoisyInjective(nnx.Module):
         if not (isinstance(s, (int, float)) and s == 1): return NoisyInjective(self.layer.scale_noise(s), self.prior.scale_noise(s)).log_prob(h, key=key, n_samples=n_samples, t=t)
         def draw(key):
             key_z, key_prior = (None, None) if key is None else jax.random.split(key)
-            z, log_volume = self.layer.inverse(h, key=key_z)
-            per_example(f'{type(self.layer).__name__}.inverse must return a log_volume', log_volume, len(h))
+            z, log_volume = inverse_of(self.layer, h, key=key_z)
             return log_volume + per_example(f'{type(self.prior).__name__}.log_prob must return log densities', self.prior.log_prob(z, key=key_prior, t=t), len(h))
         if not self.stochastic: return draw(None)
         return log_mean_exp(jnp.stack([draw(k) for k in jax.random.split(key, n_samples)]))

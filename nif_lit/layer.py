@@ -5,17 +5,19 @@
 # %% auto #0
 __all__ = ['grid_quadrature', 'conditional_log_prob', 'inverse_mode', 'inverse_mode_jit', 'log_volume_quadrature',
            'log_volume_laplace', 'documented', 'log_mean_exp', 'needs_noise', 'check_scale', 'expect_shape', 'Layer',
-           'keys_for', 'noise_key', 'rngs_of', 'batch_draw', 'inverse_of', 'Chain', 'check_contract']
+           'keys_for', 'noise_key', 'rngs_of', 'batch_draw', 'noted', 'inverse_of', 'forward_of', 'Chain',
+           'check_contract']
 
 # %% ../nbs/03_stochastic_inverse.ipynb #16e14262
 import inspect
+from contextlib import contextmanager
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
 from jax.scipy.special import logsumexp
-from .checks import check, check_box, check_key, is_real, real_array, seed_of, whole
+from .checks import check, check_box, check_key, is_real, per_example, real_array, seed_of, whole
 
 # %% ../nbs/03_stochastic_inverse.ipynb #e292089f
 def grid_quadrature(log_f, box, n):
@@ -156,6 +158,7 @@ class Layer(nnx.Module):
     The contract, which `check_contract` checks: for every function phi,
     E[exp(log_volume) phi(z)] = ∫ p(x|z) phi(z) dz, the mean over draws of `inverse`.
     A subclass defines `forward` and `inverse`, both batch first, and sets `stochastic = True` when `inverse` draws.
+    A layer alone does not look at values: from NaN it makes NaN. A `Flow` looks, where data come in (`check_data`).
     """
     stochastic: bool = False      # does `inverse` draw at random?
     dequantizes: bool = False     # does it turn levels into reals? s never touches such noise
@@ -177,7 +180,7 @@ class Layer(nnx.Module):
 
     def initialise(self, x, *, key=None):
         "Sets data-dependent parameters from one batch, once, and returns z. Most layers have none."
-        return self.inverse(x, key=key)[0]
+        return inverse_of(self, x, key=key)[0]
 
     def scale_noise(self, s):
         "This layer with every Gaussian noise variance times s, for scoring at s ≠ 1. A layer without such noise is its own answer."
@@ -218,16 +221,42 @@ def batch_draw(draw, key, shape, dtype):
     return jax.lax.dynamic_slice_in_dim(whole, jax.lax.axis_index('data') * shape[0], shape[0])
 
 
-def inverse_of(layer, x, *, key=None):
-    "`layer.inverse(x, key=key)`. Raises `ValueError`, with the layer's name, unless its log volume has shape (batch,): any other would be broadcast into a wrong score."
-    z, log_volume = layer.inverse(x, key=key)
-    if jnp.shape(log_volume) != x.shape[:1]: raise ValueError(f'{type(layer).__name__}.inverse must return a log_volume of shape ({x.shape[0]},), got {tuple(jnp.shape(log_volume))}')
-    return z, log_volume
+@contextmanager
+def noted(who, x, after=None):
+    "An error from within gets a note: who raised it, the shape of what it was given, and the layer that made that."
+    try: yield
+    except Exception as error:
+        error.add_note(f'raised in {who}, given {getattr(x, "shape", type(x).__name__)}' + (f' by {type(after).__name__}' if after is not None else ''))
+        raise
+
+
+def _by_rows(who, out, given):
+    "`out` itself; raises `ValueError` unless it is an array with a row for each of `given`."
+    shape = getattr(out, 'shape', None)
+    if shape is None or shape[:1] != np.shape(given)[:1]: raise ValueError(f'{who} of shape ({len(given)}, ...), a row per example, got {type(out).__name__ if shape is None else tuple(shape)}')
+    return out
+
+
+def inverse_of(layer, x, *, key=None, after=None):
+    """`layer.inverse(x, key=key)`. Raises `ValueError`, with the layer's name, unless that is (z, log_volume), z (batch, ...) and log_volume (batch,): any other would be broadcast into a wrong score.
+
+    after: the layer that made x, for the note that an error from within gets.
+    """
+    who = f'{type(layer).__name__}.inverse must return'
+    with noted(f'{type(layer).__name__}.inverse', x, after): found = layer.inverse(x, key=key)
+    if not isinstance(found, (tuple, list)) or len(found) != 2: raise ValueError(f'{who} (z, log_volume), got {type(found).__name__}{f" of {len(found)}" if isinstance(found, (tuple, list)) else ""}')
+    return _by_rows(f'{who} z', found[0], x), per_example(f'{who} a log_volume', found[1], len(x))
+
+
+def forward_of(layer, z, *, key=None, s=1.0, after=None):
+    "`layer.forward(z, key=key, s=s)`. Raises `ValueError`, with the layer's name, unless that is an array (batch, ...); `after` as in `inverse_of`."
+    with noted(f'{type(layer).__name__}.forward', z, after): x = layer.forward(z, key=key, s=s)
+    return _by_rows(f'{type(layer).__name__}.forward must return x', x, z)
 
 
 @documented
 class Chain(Layer):
-    "Layers in a row, listed from data to latent; log volumes add up. `Chain([a, b])` or `Chain(a, b)`. Raises `ValueError` for anything that is not a `Layer`, and for a log volume whose shape is not (batch,)."
+    "Layers in a row, listed from data to latent; log volumes add up. `Chain([a, b])` or `Chain(a, b)`. Raises `ValueError` for anything that is not a `Layer`, and names a layer whose results are not those that `inverse_of` and `forward_of` want."
 
     def __init__(self, *layers):
         if len(layers) == 1 and not isinstance(layers[0], Layer): layers = tuple(layers[0]) if hasattr(layers[0], '__iter__') else layers
@@ -246,15 +275,16 @@ class Chain(Layer):
 
     def forward(self, z, *, key=None, s=1.0):
         "From latent to data, through the layers from last to first."
-        for layer, k in reversed(list(zip(self.layers, keys_for(key, len(self.layers))))): z = layer.forward(z, key=k, s=s)
+        after = None
+        for layer, k in reversed(list(zip(self.layers, keys_for(key, len(self.layers))))): z, after = forward_of(layer, z, key=k, s=s, after=after), layer
         return z
 
     def volumes(self, x, *, key=None):
         "z, and the log volume of each layer in nats, (n_layers, batch)."
-        parts = []
+        parts, after = [], None
         for layer, k in zip(self.layers, keys_for(key, len(self.layers))):
-            x, v = inverse_of(layer, x, key=k)
-            parts.append(v)
+            x, v = inverse_of(layer, x, key=k, after=after)
+            parts.append(v); after = layer
         return x, (jnp.stack(parts) if parts else jnp.zeros((0, x.shape[0])))
 
     def inverse(self, x, *, key=None):
@@ -368,11 +398,19 @@ def check_contract(layer, x, *, key=None, log_likelihood=None, box=None, n_draws
     Its `forward`, at one draw z for each row of x: without a key it raises `ValueError`, s = 0 needs none, small s comes near it, every dimension has noise, and at s = 0.5 mean and
     covariance of the draws are those of `scale_noise(0.5)` (where the layer defines it). Not looked at: whether the draws at s = 1 have the density `log_likelihood`; compare their
     moments yourself. Of a layer that dequantizes: only that `forward` finds x again, if it has no other noise.
-    Raises `AssertionError` on a broken contract, `ValueError` when something is missing.
+    Raises `AssertionError` on a broken contract, `ValueError` when something is missing. In float32 rounding alone may fail the default tolerances; the error then says so.
     """
     if not isinstance(layer, Layer): raise ValueError(f'check_contract takes a Layer, got {type(layer).__name__}')
     x = jnp.asarray(real_array('check_contract', x))
     check_key(key, needed=False)
+    try: return _checked(layer, x, key, log_likelihood, box, n_draws, n_grid, rtol, atol)
+    except AssertionError as error:
+        if jnp.result_type(x, float) == np.float64: raise
+        raise AssertionError(f"{error}; this was {jnp.result_type(x, float)}, whose rounding alone may do that: make x and layer in float64, under jax.config.update('jax_enable_x64', True) or with jax.enable_x64(True):") from error
+
+
+def _checked(layer, x, key, log_likelihood, box, n_draws, n_grid, rtol, atol):
+    "The gaps of `check_contract`."
     z, log_volume = layer.inverse(x, key=key)
     if jnp.shape(log_volume) != (x.shape[0],): raise AssertionError(f'log_volume must have shape ({x.shape[0]},), got {jnp.shape(log_volume)}')
     if layer.stochastic:

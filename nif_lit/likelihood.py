@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
-from .checks import check_key, whole
+from .checks import check_key, rectangular, whole
 from .models import bare
 from .training import on_all, on_one
 
@@ -40,6 +40,7 @@ def log_likelihood_of(model, data, *, key=None, n_samples=1, n_draws=1, batch_si
     n_samples, n_draws, batch_size = whole('n_samples', n_samples, 1), whole('n_draws', n_draws, 1), whole('batch_size', batch_size, 1)
     if key is None and model.stochastic: raise ValueError('scoring draws at random and needs a key, for example key=jax.random.key(0)')
     check_key(key, needed=False)
+    data = rectangular('scoring', data)
     if np.shape(data)[:1] == (0,): return np.zeros(len(model.check_data(np.zeros((1, *np.shape(data)[1:])))) - 1)      # none, of the right shape
     data = np.asarray(model.check_data(data))
     graphdef, state = nnx.split(bare(model))

@@ -18,12 +18,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from .checks import check_key, data_shape, is_real, per_example, seed_of, whole
+from .checks import check_key, data_shape, is_real, per_example, rectangular, seed_of, whole
 from .gaussian import GaussianInjection
 from .bijections import ConvNet
 from .glow import glow_body, vector_body
 from .heads import GaussianNIF, NoisyInjective, StandardNormal
-from .layer import Chain, Layer, check_scale, documented, keys_for, log_mean_exp
+from .layer import Chain, Layer, check_scale, documented, forward_of, inverse_of, keys_for, log_mean_exp, noted
 
 # %% ../nbs/12_models.ipynb #d336afeb
 def flatten_chain(layer):
@@ -59,6 +59,8 @@ class Flow(nnx.Module):
     """A body (`Layer`, data to latent) under a head. Densities in nats; for images in units of levels, so they are log-probabilities.
 
     shape: of one example, (H, W, C) or (D,); checked at every door when given. A Flow is itself a head: it can stand under a `NoisyInjective`.
+    To compile a door: nnx.jit(lambda model, x: model.log_prob(x)), called as f(model, x), so that the parameters are arguments; jax.jit(model.log_prob) keeps those that it first saw, also after `fit`.
+    Inside, values are not looked at. Of many examples `log_likelihood_of`, `draw` and `latents_of` score, sample and embed compiled, in batches: a door takes all that it is given at once.
     spec: what `config` returns, as JSON; `build_model` sets it. Raises `ValueError` for a body that is no `Layer`, a head without log_prob, sample, embed and lift, and a shape that is none.
     """
 
@@ -81,20 +83,27 @@ class Flow(nnx.Module):
         "What `build_model` was called with, as a dict; None for a model put together by hand."
         return None if self.spec is None else json.loads(self.spec)
 
+    def _shape_hint(self, shape):
+        "What makes data of that shape fit, where it is plain."
+        if shape == self.shape: return '; of one example make a batch, x[None]'
+        if len(self.shape) != 3 or not shape: return ''
+        H, W, C = self.shape
+        return '; channels come last: x.transpose(0, 2, 3, 1)' if shape[1:] == (C, H, W) else '; grey images have one channel: x[..., None]' if (*shape[1:], 1) == (H, W, C) else ''
+
     def check_data(self, x):
-        "x as an array; raises `ValueError` for a wrong shape, no examples, complex numbers, values that are not finite (in the model's precision), or no levels. Values are looked at only outside jit."
-        if not (traced := isinstance(x, jax.core.Tracer)): x = np.asarray(x)
+        "x as an array; raises `ValueError` for a wrong shape, no examples, ragged lists, complex numbers, values that are not finite (in the model's precision), or no levels. Values are looked at only outside jit."
+        if not (traced := isinstance(x, jax.core.Tracer)): x = rectangular('this model', x)
         if not is_real(x.dtype): raise ValueError(f'data must be real numbers, got dtype {x.dtype}')
         if not traced:
             if not np.isfinite(x).all(): raise ValueError(f'data holds {int((~np.isfinite(x)).sum())} values that are NaN or infinite')
             if self.bits is not None and x.size and (x.min() < 0 or x.max() >= 2 ** self.bits or (x != np.floor(x)).any()):
                 raise ValueError(f'images at {self.bits} bits hold whole numbers 0 to {2 ** self.bits - 1}, got values from {x.min()} to {x.max()}'
-                                 + ('; nif_lit.quantize(images, bits) makes them from 8-bit images' if x.max() > 1 else ''))
+                                 + ('; nif_lit.quantize(images, bits) makes them from 8-bit images' if x.max() > 1 else f'; of floats in 0 to 1 make them by nif_lit.quantize(np.round(255 * images).astype(np.uint8), {self.bits})' if x.min() >= 0 else ''))
             if self.bits is None and x.dtype != (dtype := np.dtype(jnp.result_type(float))):
                 with np.errstate(over='ignore'): x = x.astype(dtype)
                 if not np.isfinite(x).all(): raise ValueError(f'data holds {int((~np.isfinite(x)).sum())} values beyond the largest {dtype}, {np.finfo(dtype).max:.2g}: rescale them')
             x = jnp.asarray(x)
-        if self.shape is not None and tuple(x.shape[1:]) != self.shape: raise ValueError(f'this model takes (batch, {", ".join(map(str, self.shape))}), got {tuple(x.shape)}')
+        if self.shape is not None and tuple(x.shape[1:]) != self.shape: raise ValueError(f'this model takes (batch, {", ".join(map(str, self.shape))}), got {tuple(x.shape)}{self._shape_hint(x.shape)}')
         if x.ndim and x.shape[0] == 0: raise ValueError(f'the batch is empty: got shape {tuple(x.shape)}')
         return x
 
@@ -113,17 +122,16 @@ class Flow(nnx.Module):
         layers = flatten_chain(body)
         first = next((k for k, layer in enumerate(layers) if layer.noisy), None)
         key_body, key_rest = keys_for(key, 2)
-        def through(layer, x, key):
-            z, v = layer.inverse(x, key=key)
-            return z, per_example(f'{type(layer).__name__}.inverse must return a log_volume', v, len(x))
-        def score(h, **options): return per_example(f'{type(self.head).__name__}.log_prob must return log densities', self.head.log_prob(h, t=t, s=s, **options), len(x))
+        def score(h, **options):
+            with noted(f'{type(self.head).__name__}.log_prob', h, layers[-1] if layers else None): p = self.head.log_prob(h, t=t, s=s, **options)
+            return per_example(f'{type(self.head).__name__}.log_prob must return log densities', p, len(x))
         if first is None:
-            h, log_volume = through(body, x, key_body)
+            h, log_volume = inverse_of(body, x, key=key_body)
             return log_volume + score(h, key=key_rest, n_samples=n_samples)
-        y, log_volume = through(Chain(layers[:first]), x, key_body)
+        y, log_volume = inverse_of(Chain(layers[:first]), x, key=key_body)
         def one(key):
             key_z, key_head = jax.random.split(key)
-            h, v = through(Chain(layers[first:]), y, key_z)
+            h, v = inverse_of(Chain(layers[first:]), y, key=key_z)
             return v + score(h, key=key_head)
         return log_volume + log_mean_exp(jnp.stack([one(k) for k in jax.random.split(key_rest, n_samples)]))
 
@@ -133,19 +141,20 @@ class Flow(nnx.Module):
         return -self.log_prob(x, key=key, n_samples=n_samples) / math.prod(np.shape(x)[1:]) / math.log(2)
 
     def sample(self, key, n, *, t=1.0, s=1.0):
-        "n samples: uint8 levels (n, H, W, C), or real vectors (n, D). One key is one latent and one noise draw for every t and s; s = 0 is on the manifold. Raises `ValueError` unless n is a positive whole number, key one JAX key, and t and s numbers >= 0. [paper 5.1, 5.2]"
+        "n samples: uint8 levels (n, H, W, C), or real vectors (n, D). One key is one latent and one noise draw for every t and s; s = 0 is on the manifold. `draw` with the same key gives others. Raises `ValueError` unless n is a positive whole number, key one JAX key, and t and s numbers >= 0. [paper 5.1, 5.2]"
         n = whole('n', n); check_key(key); check_scales('model.sample(key, n', t=t, s=s)
         check_scale('t', t); check_scale('s', s)
         key_head, key_body = jax.random.split(key)
-        return self.body.forward(self.head.sample(key_head, n, t=t, s=s), key=key_body, s=s)
+        return forward_of(self.body, self.head.sample(key_head, n, t=t, s=s), key=key_body, s=s)
 
     def embed(self, x, *, kind='pseudo_inverse'):
-        "The innermost latent, (batch, M): the mode of q(z|x) behind the bins' centres [paper 42], or kind='posterior_mean' [paper 55], where the head has a closed form. Raises `ValueError` as `check_data` does, and for another kind."
-        return self.head.embed(self.body.inverse(self.check_data(x))[0], kind=kind)
+        "The innermost latent, (batch, M): the mode of q(z|x) behind the bins' centres [paper 42], or kind='posterior_mean' [paper 55], where the head has a closed form. All of x at once: for many, `latents_of`. Raises `ValueError` as `check_data` does, and for another kind."
+        h, body = inverse_of(self.body, self.check_data(x))[0], flatten_chain(self.body)
+        with noted(f'{type(self.head).__name__}.embed', h, body[-1] if body else None): return self.head.embed(h, kind=kind)
 
     def lift(self, z, *, key=None, s=0.0):
         "From the innermost latent (batch, M) to data; s = 0: the point on the manifold. Raises `ValueError` for another shape, no latents, and values that are not finite."
-        z = z if isinstance(z, jax.Array) else np.asarray(z)
+        z = z if isinstance(z, jax.Array) else rectangular('lift', z)
         if not is_real(z.dtype): raise ValueError(f'latents must be real numbers, got dtype {z.dtype}')
         with np.errstate(over='ignore'): z = jnp.asarray(z)
         if z.ndim != 2 or z.shape[1] != self.M: raise ValueError(f'lift takes latents (batch, {self.M}), got {tuple(z.shape)}')
@@ -153,10 +162,10 @@ class Flow(nnx.Module):
         if not isinstance(z, jax.core.Tracer) and not (finite := jnp.isfinite(z)).all(): raise ValueError(f'latents hold {int((~finite).sum())} values that are NaN or infinite')
         check_key(key, needed=False); check_scales('model.lift(z, key=key', s=s); check_scale('s', s)
         key_head, key_body = keys_for(key, 2)
-        return self.body.forward(self.head.lift(z, key=key_head, s=s), key=key_body, s=s)
+        return forward_of(self.body, self.head.lift(z, key=key_head, s=s), key=key_body, s=s)
 
     def reconstruct(self, x, *, key=None, s=0.0):
-        "lift(embed(x)): for an NF x itself, for a NIF its projection onto the manifold; (batch, *shape), uint8 levels for images. Raises `ValueError` as `embed` and `lift` do. [Fig. 8]"
+        "lift(embed(x)): for an NF x itself, for a NIF its projection onto the manifold; (batch, *shape), uint8 levels for images. All of x at once: give many in parts. Raises `ValueError` as `embed` and `lift` do. [Fig. 8]"
         return self.lift(self.embed(x), key=key, s=s)
 
     def initialise(self, x, *, key=None):
@@ -257,23 +266,35 @@ def build_model(name, shape, *, seed=0, bias=True, covariance='diagonal', low_st
 def NF(shape, **options):
     """The baseline: a normalizing flow under a unit Gaussian, a `Flow` for examples of `shape`: (H, W, C) images of levels, or (D,) or D for real vectors.
 
-    Options and `ValueError`s as in `build_model`; `seed` fixes the parameters. Call its `initialise` on a batch before training. [paper 3]
+    Options for images: bits=3, bits per channel; levels=None, how often H and W are halved, None for the most of `default_levels`; steps=16 flow steps per level;
+    channels=256 in each coupling net; lam=0.05, the logit's λ; remat=None, fast=True and variant='', see `glow_body`. For vectors: steps=8, hidden=128 and depth=2,
+    width and hidden layers of each coupling net. For both: seed=0 fixes the parameters.
+    Raises `ValueError` for an unknown option, a shape that does not fit, and a size that is no positive whole number.
+    `fit` sets its data-dependent parameters; before a training loop of your own call `initialise` on a batch. [paper 3]
     """
     return build_model('NF', shape, **options)
 
 
 def NIF(shape, M, **options):
-    """The same flow over N(b, AAᵀ + Σ) with M latent dimensions, M at most H·W·C or D: a `Flow` whose `log_prob` is exact given the dequantization.
+    """The flow of `NF` over N(b, AAᵀ + Σ): a `Flow` with M latent dimensions whose `log_prob` is exact given the dequantization. The same seed gives the body of `NF`. [paper 41, corrected]
 
-    Options and `ValueError`s as in `build_model`; the same seed gives the body of `NF`. [paper 41, corrected]
+    shape: (H, W, C) for images of levels, (D,) or D for real vectors. M: 1 to H·W·C or D.
+    Options for images: bits=3, bits per channel; levels=None, how often H and W are halved, None for the most of `default_levels`; steps=16 flow steps per level;
+    channels=256 in each coupling net; lam=0.05, the logit's λ; remat=None, fast=True and variant='', see `glow_body`. For vectors: steps=8, hidden=128 and depth=2,
+    width and hidden layers of each coupling net. For both: seed=0 fixes the parameters; bias=True, the injection's b; covariance='diagonal', its Σ, or 'isotropic' or 'dense'.
+    Raises `ValueError` for an unknown option, an M out of range, a shape that does not fit, and a size that is no positive whole number.
     """
     return build_model(f'NIF-{whole("M", M)}', shape, **options)
 
 
 def DeepNIF(shape, M, **options):
-    """The same flow over a Gaussian injection of an M-dimensional flow of affine couplings: a `Flow` whose `log_prob` needs a key and is a bound, tighter with n_samples.
+    """The flow of `NF` over a Gaussian injection of an M-dimensional flow of affine couplings: a `Flow` whose `log_prob` needs a key and is a bound, tighter with n_samples. [paper B.5]
 
-    Options (low_steps, low_hidden among them) and `ValueError`s as in `build_model`. [paper B.5]
+    shape: (H, W, C) for images of levels, (D,) or D for real vectors. M: 1 to H·W·C or D. low_steps=5 and low_hidden=256: steps of the low-dimensional flow, and the width of their nets.
+    Options for images: bits=3, bits per channel; levels=None, how often H and W are halved, None for the most of `default_levels`; steps=16 flow steps per level;
+    channels=256 in each coupling net; lam=0.05, the logit's λ; remat=None, fast=True and variant='', see `glow_body`. For vectors: steps=8, hidden=128 and depth=2,
+    width and hidden layers of each coupling net. For both: seed=0 fixes the parameters; bias=True, the injection's b; covariance='diagonal', its Σ, or 'isotropic' or 'dense'.
+    Raises `ValueError` for an unknown option, an M out of range, a shape that does not fit, and a size that is no positive whole number.
     """
     return build_model(f'DeepNIF-{whole("M", M)}', shape, **options)
 
@@ -283,7 +304,10 @@ def _draw(graphdef, state, key, n, t, s, sampler): return sampler(nnx.merge(grap
 
 
 def draw(model, key, n, *, t=1.0, s=1.0, batch_size=100, sampler=Flow.sample):
-    "n samples as a NumPy array, compiled, in batches; `sampler` may be `released_code_sample`. Raises `ValueError` as `Flow.sample` does."
+    """n samples as a NumPy array, compiled, in batches; shapes as `Flow.sample`. `sampler` may be `released_code_sample`. Raises `ValueError` as `Flow.sample` does.
+
+    Batch i is drawn from fold_in(key, i): other samples than `Flow.sample` gives for that key, and others for another batch_size, which is n where n is smaller.
+    """
     if not isinstance(model, Flow): raise ValueError(f'draw takes a Flow, got {type(model).__name__}')
     check_key(key); check_scales('draw(model, key, n', t=t, s=s)
     check_scale('t', t); check_scale('s', s)

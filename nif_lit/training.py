@@ -29,7 +29,7 @@ import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
-from .checks import seed_of, whole
+from .checks import rectangular, seed_of, whole
 from .data import write_bytes
 from .models import COMPUTES, Flow, bare, build_model, fastest_compute, with_compute
 
@@ -108,6 +108,11 @@ def plain(tree):
 def _shapes(tree): return {name: [list(leaf.shape), str(leaf.dtype)] for name, leaf in plain(tree).items()}
 
 
+def _sums(folder):
+    "dict name -> SHA-256 of each file under folder."
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob('*') if path.is_file()}
+
+
 def _checkpointer():
     import orbax.checkpoint as ocp
     me = jax.process_index()                                                   # each process for itself: orbax waits for no other
@@ -124,7 +129,7 @@ def save_state(folder, step, tree):
     shutil.rmtree(partial_path, ignore_errors=True)
     try:
         with _checkpointer() as checkpointer: checkpointer.save(partial_path/'arrays', plain(tree) if jax.process_count() == 1 else jax.device_get(plain(tree)))
-        write_json(partial_path/'shapes.json', _shapes(tree))
+        write_json(partial_path/'shapes.json', _shapes(tree)); write_json(partial_path/'sums.json', _sums(partial_path/'arrays'))
         if target.exists(): shutil.rmtree(target)
         os.replace(partial_path, target)
     except Exception as error:
@@ -142,7 +147,7 @@ def saved_step(folder):
 
 
 def restore_state(folder, step, like):
-    "The tree saved at `step`, in the structure of `like`. Raises `ValueError` when the saved arrays are others."
+    "The tree saved at `step`, in the structure of `like`. Raises `ValueError` when the saved arrays are others, and for a damaged file."
     place = Path(folder).absolute()/f'step_{step}'
     try:
         saved = json.loads((place/'shapes.json').read_text())
@@ -152,6 +157,10 @@ def restore_state(folder, step, like):
     if saved != wanted:
         name = next(name for name in sorted({*saved, *wanted}) if saved.get(name) != wanted.get(name))
         raise ValueError(f'the checkpoint {place.parent.name}/{place.name} cannot be read as this model: {name} is {saved.get(name, "absent")} there, {wanted.get(name, "absent")} here' + ("; one of the two was made under jax_enable_x64" if {"float32", "float64"} == {str(t.get(name, ["", ""])[1]) for t in (saved, wanted)} else ''))
+    if (place/'sums.json').exists():                                           # before orbax, which reads some damage as numbers and answers the rest with pages of text
+        found, sums = _sums(place/'arrays'), read_json(place/'sums.json')
+        lost = [name for name in sums if found.get(name) != sums[name]] if isinstance(sums, dict) else ['sums.json']
+        if lost: raise ValueError(f'the checkpoint {place.parent.name}/{place.name} is damaged: {lost[0]} is missing or altered')
     if jax.process_count() > 1: abstract = {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in plain(like).items()}       # there orbax takes no array of one process
     else: abstract = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0])) for name, leaf in plain(like).items()}
     try:
@@ -372,6 +381,8 @@ def fit(model, data, *, seed=0, images=None, minutes=None, batch_size=64, learni
     compute: precision of the products inside the coupling nets, 'float32', 'bfloat16' or 'auto' (`with_compute`); the trained model scores in float32.
     initialise: set the data-dependent parameters from `data` first. None: unless this model was trained by an earlier fit or comes from `load_model`; then fit
     goes on from its parameters, with a fresh Adam and warm-up. After a training loop of your own, or `nnx.update`, say False. A run that resumes in `folder` never does.
+    Report: steps, images, seconds of training (over all calls in `folder`), images_per_second, loss, unit, history (the lines of metrics.jsonl), finished, compute. Its seconds and images_per_second
+    count compilation, which is in the first line of each call: the rate without it is that of a later line, history[-1]['images_per_second'].
     Raises `ValueError` for bad arguments or a folder of another config, `Diverged`, `Interrupted`, `OSError` when a checkpoint cannot be written.
     """
     if not isinstance(model, Flow): raise ValueError(f'fit trains a Flow, got {type(model).__name__}')
@@ -388,7 +399,7 @@ def fit(model, data, *, seed=0, images=None, minutes=None, batch_size=64, learni
     initialise = bool(initialise) if initialise is not None else not getattr(model, 'initialised', False)
     if compute not in COMPUTES: raise ValueError(f'compute must be one of {COMPUTES}, got {compute!r}')
     compute = fastest_compute() if compute == 'auto' else compute
-    host = np.asarray(data)
+    host = rectangular('fit', data)
     if host.ndim < 2 or len(host) == 0: raise ValueError(f'data must be (n, ...) with n >= 1, got shape {host.shape}')
     batch_size = min(batch_size, len(host))
     mesh, data = data_mesh(batch_size, devices), model.check_data(host)

@@ -89,6 +89,27 @@ def test_data_command(tmp_path):
     assert done.returncode == 0 and '1,294 images' in done.stdout
 
 
+def test_ctrl_c_while_the_command_loads(monkeypatch, capsys):
+    class Stop:
+        def find_spec(name, *_):
+            if name == 'nif_lit.cli': raise KeyboardInterrupt
+    import nif_lit
+    monkeypatch.delitem(sys.modules, 'nif_lit.cli'); monkeypatch.setattr(sys, 'meta_path', [Stop, *sys.meta_path])
+    with pytest.raises(SystemExit) as stop: nif_lit._console()
+    assert stop.value.code == 130 and capsys.readouterr().err == '\nnif_lit: stopped; the same command goes on\n'
+
+
+def test_the_default_data_set_is_one_of_the_scale(monkeypatch):
+    from nif_lit import experiments
+    from nif_lit.cli import train
+    asked = []
+    def look(name, *rest): asked.append(name); raise OSError('far enough')
+    monkeypatch.setattr(experiments, 'dataset_of', look); monkeypatch.setattr(experiments, 'finished', lambda config, **_: False)
+    for scale in ('smoke', 'laptop', 'paper'):
+        with pytest.raises(OSError, match='far enough'): train(scale=scale)
+    assert asked == ['digits', 'fashion_mnist', 'fashion_mnist']
+
+
 @pytest.mark.parametrize('wait', [0.0, 6.0])
 def test_ctrl_c_ends_in_one_line_and_the_same_command_goes_on(wait, tmp_path):
     "The real command, stopped while it compiles and while it trains; a second Ctrl-C follows at once, as make and the shell both send one."

@@ -86,9 +86,13 @@ def test_bad_options(tmp_path):
     for change, error in ((dict(bits=9), ValueError), (dict(bits=2.5), ValueError), (dict(split='mine'), ValueError)):
         with pytest.raises(error): load('digits', **change)
     with pytest.raises(FileNotFoundError, match='does not exist.*tensorflow-datasets'): load('cifar10', folder=tmp_path/'nowhere')
-    with pytest.raises(d.DataError, match='train-images-idx3-ubyte.gz is missing'): load('fashion_mnist', folder=tmp_path)
-    with pytest.raises(d.DataError, match='holds no CIFAR-10'): load('cifar10', folder=tmp_path)
-    with pytest.raises(d.DataError, match='holds no CelebA'): load('celeba', folder=tmp_path)
+    with pytest.raises(d.DataError, match='the data folder .* holds no Fashion-MNIST: looked there and in its fashion_mnist and FashionMNIST/raw .* unset it'): load('fashion_mnist', folder=tmp_path)
+    for name in ('cifar10', 'celeba'):
+        with pytest.raises(d.DataError, match=f'the data folder {tmp_path} holds no C.* in its {name} and .* put them there'): load(name, folder=tmp_path)
+    (tmp_path/'file').write_text('')
+    with pytest.raises(FileNotFoundError, match='file is a file; give the folder'): load('cifar10', folder=tmp_path/'file')
+    (tmp_path/'t10k-images-idx3-ubyte.gz').write_bytes(b'')
+    with pytest.raises(d.DataError, match=f'train-images-idx3-ubyte.gz is missing from {tmp_path}'): load('fashion_mnist', folder=tmp_path)
 
 
 def test_idx_files_and_damage(tmp_path):

@@ -4,9 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from nif_lit import ActNorm, AffineCoupling, Chain, Flatten, Flow, GaussianInjection, GaussianNIF, InvertibleConv1x1, Logit, NIF, NoisyInjective, Reverse, Split, Squeeze, StandardNormal, UniformDequantization
+from nif_lit import (ActNorm, AffineCoupling, Chain, Flatten, Flow, GaussianInjection, GaussianNIF, InvertibleConv1x1, Logit, NIF, NoisyInjective, Reverse, Split, Squeeze, StandardNormal, UniformDequantization, bits_per_dim_of, fit, quantize,
+                     to_uint8)
 from nif_lit.bijections import MLP, Repeat, Standardise
-from nif_lit.bounds import elbo
+from nif_lit.bounds import elbo, importance_bound
 from nif_lit.checks import check_box, real_array
 from nif_lit.coupling import StochasticCoupling
 from nif_lit.geometry import half_log_det, half_log_det_estimate, manifold_log_prob
@@ -28,6 +29,9 @@ def injection(): return GaussianInjection(4, 2)
 
 
 def bound(): return NoisyInjective(injection(), StandardNormal(2))
+
+
+def images(): return Flow(Chain(UniformDequantization(3), Flatten((4, 2, 3))), StandardNormal(24), shape=(4, 2, 3))
 
 
 @pytest.mark.parametrize('call,match', [
@@ -61,6 +65,14 @@ def bound(): return NoisyInjective(injection(), StandardNormal(2))
     (lambda: inverse_mode(curve, np.zeros(2), np.zeros(2), 'a'), "z0 expects an array of real numbers, got 'a'"), (lambda: inverse_mode_jit(curve, np.zeros(2), np.zeros(2), np.zeros(1), n_steps='a'), 'n_steps must be a positive whole number'),
     (lambda: half_log_det(curve, 'a'), 'array of real numbers'), (lambda: half_log_det(3, np.ones(1)), 'f must be a function'), (lambda: half_log_det_estimate(curve, np.ones(1), 3), 'key must be one JAX key, got 3'),
     (lambda: half_log_det_estimate(curve, np.ones(1), KEY, n_probes=1), 'n_probes must be a whole number from 2'), (lambda: manifold_log_prob(curve, flat, 'a'), 'array of real numbers'),
+    (lambda: StandardNormal(4).sample(nnx.Rngs(0), 3), 'got flax.nnx.Rngs: pass what a call of it gives, rngs'), (lambda: StandardNormal(4).sample(nnx.Rngs(0).params, 3), 'got flax.nnx.RngStream'),
+    (lambda: elbo(Flow(injection(), StandardNormal(2)), flat, np.ones((3, 4)), key=KEY), r'got Flow; of a model: .* elbo\(model.body, model.head.log_prob'), (lambda: elbo(injection(), StandardNormal(2), np.ones((3, 4)), key=KEY), 'got StandardNormal: pass its log_prob'),
+    (lambda: importance_bound(injection(), None, np.ones((3, 4)), key=KEY), 'log_prior must be a function .* got NoneType$'),
+    *[(lambda door=door: door([[1, 2], [3]]), r'array of real numbers, got \[\[1, 2\], \[3\]\], whose rows differ') for door in (lambda x: quantize(x, 3), lambda x: to_uint8(x, 3), lambda x: images().log_prob(x, key=KEY), lambda x: images().lift(x), lambda x: fit(images(), x, images=2),
+                                                                                                              lambda x: bits_per_dim_of(images(), x, key=KEY), lambda x: images().initialise(x))],
+    *[(lambda x=x: images().embed(x), match) for x, match in ((np.full((2, 4, 2, 3), 0.5), r'0 to 7, got values from 0.5 to 0.5; of floats in 0 to 1 make them by nif_lit.quantize\(np.round\(255 \* images\).astype\(np.uint8\), 3\)'),
+                                                              (np.zeros((2, 3, 4, 2)), r'channels come last: x.transpose\(0, 2, 3, 1\)$'), (np.zeros((4, 2, 3)), r'make a batch, x\[None\]$'), (np.zeros((2, 5, 5, 3)), r'got \(2, 5, 5, 3\)$'))],
+    (lambda: Flow(Chain(), StandardNormal(8), shape=(4, 2, 1)).embed(np.zeros((2, 4, 2))), r'one channel: x\[..., None\]$'), (lambda: glow_body((3, 32, 32)), r'looks like \(C, H, W\)'),
     (lambda: check_contract(ActNorm(2), 'a'), 'array of real numbers'), (lambda: check_contract(injection(), np.ones((2, 4)), key=5, log_likelihood=flat, box=[(-1, 1)]), 'key must be'),
 ])
 def test_a_wrong_argument_is_a_value_error(call, match):

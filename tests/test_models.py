@@ -1,4 +1,5 @@
 "Flow: bits, doors, embeddings, keys, and models by name."
+import re
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,8 +9,8 @@ from flax import nnx
 from scipy.stats import norm
 import nif_lit
 from nif_lit import models
-from nif_lit import (DeepNIF, Flow, GaussianInjection, GaussianNIF, Layer, NF, NIF, StandardNormal, Chain, Flatten, Logit, UniformDequantization, bits_per_dim_of, build_model,
-                     glow_body, log_likelihood_of, paired_difference, released_code_sample, vector_body)
+from nif_lit import (DeepNIF, Flow, GaussianInjection, GaussianNIF, Layer, NF, NIF, StandardNormal, ActNorm, Chain, Reverse, Flatten, Logit, UniformDequantization, bits_per_dim_of, build_model,
+                     fit, glow_body, log_likelihood_of, paired_difference, released_code_sample, vector_body)
 from nif_lit.checks import check
 from nif_lit.models import draw, parse_name
 
@@ -141,6 +142,40 @@ def test_what_is_not_one_number_per_example_is_named(wrong, got):
     check(Flow(Chain(Slip(right, noisy=True)), Head(3, right)).log_prob(x, key=key, n_samples=2), np.full(4, 6.0))
 
 
+class Broken(Layer):
+    "A user's layer that returns whatever."
+    def __init__(self, inverse=lambda x: (x, x[:, 0]), forward=lambda z: z): self.there, self.back = inverse, forward
+    def inverse(self, x, *, key=None): return self.there(x)
+    def forward(self, z, *, key=None, s=1.0): return self.back(z)
+
+
+@pytest.mark.parametrize('layer, match', [(Broken(lambda x: x), r'Broken.inverse must return \(z, log_volume\), got'), (Broken(lambda x: (x, x, x)), 'got tuple of 3'), (Broken(lambda x: (None, x[:, 0])), r'Broken.inverse must return z of shape \(4, ...\), a row per example, got NoneType'),
+                                          (Broken(lambda x: (x[:1], x[:, 0])), r'z of shape \(4, ...\), .* got \(1, 3\)'), (Broken(forward=lambda z: None), r'Broken.forward must return x of shape \(4, ...\), .* got NoneType'), (Broken(forward=lambda z: z[:1]), r'Broken.forward .* got \(1, 3\)'),
+                                          (Broken(lambda x: (x[:, :2], x[:, 0])), r'raised in (ActNorm.inverse|StandardNormal.embed), given \(4, 2\) by Broken'), (Broken(lambda x: x @ jnp.ones(7)), r'raised in Broken.inverse, given \(4, 3\)'),
+                                          (Broken(forward=lambda z: z @ jnp.ones(7)), r'raised in Broken.forward, given \(4, 3\)')])
+def test_a_layer_that_breaks_the_contract_is_named(layer, match):
+    x = jnp.ones((4, 3))
+    for body in (layer, Chain(layer, ActNorm(3)), Chain(Reverse(), layer)):
+        flow = Flow(body, StandardNormal(3))
+        with pytest.raises((ValueError, TypeError), match=match): flow.embed(x); flow.sample(jax.random.key(0), 4)
+
+
+def test_a_compiled_door_sees_new_parameters():
+    "What the docstring of `Flow` says: with nnx.jit the model is an argument, with jax.jit a constant."
+    model, x = NIF(3, 2, steps=1, hidden=4), np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    seen, kept = nnx.jit(lambda model, x: model.log_prob(x)), jax.jit(model.log_prob)
+    seen(model, x); before = kept(x)
+    fit(model, x, images=80, batch_size=20, learning_rate=0.1, warmup=1, progress=False)
+    check(seen(model, x), model.log_prob(x), rtol=1e-4, atol=1e-4); assert (kept(x) == before).all() and not np.allclose(before, model.log_prob(x), atol=1e-2)
+
+
+@pytest.mark.parametrize('door, of_the_injection', [(NF, ()), (NIF, ('bias', 'covariance')), (DeepNIF, ('bias', 'covariance', 'low_steps', 'low_hidden'))])
+def test_the_models_document_their_options(door, of_the_injection):
+    options = {name: value for body in (glow_body, vector_body) for name, value in body.__kwdefaults__.items()} | {name: build_model.__kwdefaults__[name] for name in ('seed', *of_the_injection)}
+    missing = [f'{name}={value!r}' for name, value in options.items() if name not in ('rngs', 'standardise') and not re.search(rf'\b{name}={re.escape(repr(value))}', door.__doc__)]
+    assert not missing and 'shape: (H, W, C)' in door.__doc__.replace('`shape`', 'shape') and 'Raises `ValueError`' in door.__doc__
+
+
 def test_one_key_and_one_number_for_each_scale():
     model, x = NIF((4, 4, 1), 3, **SMALL), levels(2)
     key, z = jax.random.key(0), model.embed(x)
@@ -243,7 +278,9 @@ def test_paired_difference():
 
 def test_the_package_names_its_doors():
     assert all(getattr(nif_lit, name) is not None for name in nif_lit.__all__)
-    with pytest.raises(AttributeError, match='GaussianNIF'): nif_lit.GaussianNFI
+    assert {'Diverged', 'Interrupted', 'DataError', 'Fixed', 'latents_of'} <= set(nif_lit.__all__) and nif_lit.frechet.score is nif_lit.score
+    for name in ('GaussianNFI', '__wrapped__', '_modules', '__pycache__'):
+        with pytest.raises(AttributeError, match='GaussianNIF'): getattr(nif_lit, name)
 
 
 @pytest.mark.parametrize('flags, word', [('flags : sse2 avx512f avx512_bf16', 'bfloat16'), ('flags : sse2 amx_bf16 amx_tile', 'bfloat16'), ('flags : sse2 avx2 avx512f', 'float32'), ('flags : not_avx512_bf16x', 'float32'), ('', 'float32')])

@@ -304,6 +304,17 @@ def test_damaged_shapes_are_named(tmp_path):
         with pytest.raises(ValueError, match='shapes.json cannot be read'): load_model(tmp_path)
 
 
+def test_damaged_arrays_are_named(tmp_path):
+    "Every file that was written is looked at, before orbax sees one: it reads some damage as numbers, and prints pages about the rest."
+    save_model(tmp_path, NIF((3,), 2, steps=1, hidden=4)); place = tmp_path/'parameters'/'step_0'; files = [path for path in (place/'arrays').rglob('*') if path.is_file()]
+    assert set(json.loads((place/'sums.json').read_text())) == {path.relative_to(place/'arrays').as_posix() for path in files}
+    for path in files:
+        whole = path.read_bytes(); path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        with pytest.raises(ValueError, match=f'parameters/step_0 is damaged: .*{path.name} is missing or altered'): load_model(tmp_path)
+        path.write_bytes(whole)
+    load_model(tmp_path); (place/'sums.json').unlink(); load_model(tmp_path)          # a checkpoint of before
+
+
 @pytest.mark.parametrize('seed', [2 ** 32, 2 ** 70, -2 ** 31 - 1, 1.0, True])
 def test_a_seed_is_one_key(seed):
     for call in (lambda: NIF((3,), 2, steps=1, hidden=4, seed=seed), lambda: fit(NIF((3,), 2, steps=1, hidden=4), np.zeros((4, 3)), images=4, seed=seed)):
