@@ -259,3 +259,15 @@ def test_a_score_that_moves_towards_the_printed_number_is_not_passed_over(full, 
     record = dict(target=1.518, dataset='fashion_mnist', tolerance=(0.02, 0.1), bits_needed=None, candidates={paper_and_code.BASE: row(0.99), place: row(2.36)}, columns=dict(fashion_mnist=column(full, 1.518), cifar10=column(0.7, 1.072)))
     told = paper_and_code.answer(record)
     assert (word in told if word else 'moves towards' not in told) and 'within 0.1: none either' in told and '0.528 below the printed 1.518' in told
+
+
+@pytest.mark.parametrize('kind, found, printed, match', [
+    ('not_worse', dict(value=0.0, se=float('nan')), None, 'se must be one number, finite and not negative, got nan'), ('equal', dict(value=0.0, se=-1.0), None, 'got -1'), ('not_worse', dict(value=0.0), None, "'not_worse' needs se of a finding"), ('equal', dict(value=0.0, se=None), None, 'needs se'),
+    ('lower', dict(value=-1.0), None, "'lower' needs significant"), ('share', dict(value=0.5), None, "'share' needs verdicts"), ('share', dict(value=0.5, verdicts=['foo']), None, "unknown verdict 'foo'"), ('gap', dict(value=1.0), None, 'printed must be one number, finite, got None'),
+    ('gap', dict(value=1.0), float('nan'), 'got nan'), ('ratio', dict(value=1.0), 0, 'finite and not 0, got 0'), ('gap', dict(value='a'), 1.0, "value must be one number, finite, got 'a'"), ('gape', None, 1.0, "comparison must be one of .* got 'gape'")])
+def test_a_finding_that_cannot_be_judged_is_a_value_error(kind, found, printed, match):
+    with pytest.raises(ValueError, match=match): judge(dict(comparison=kind, reproduced=0.1, near=0.2), found, printed)
+
+
+def test_a_share_of_nothing_is_not_run():
+    assert {judge(dict(comparison='share', reproduced=0.5, near=0.2), dict(value=0.0, verdicts=v)) for v in ([], ['not run'])} == {'not run'}
