@@ -11,6 +11,7 @@ __all__ = ['SCALES', 'MODELS', 'PAPER_MODELS', 'DATASETS_AT', 'LARGEST', 'Experi
 # %% ../nbs/25_experiments.ipynb #f3785d83
 import dataclasses
 import json
+import math
 import os
 import platform
 import re
@@ -25,11 +26,12 @@ from importlib.resources import files
 from pathlib import Path
 import jax
 import numpy as np
-from .checks import nearest
-from .data import DATASETS, load, write_bytes
+from .checks import nearest, seed_of, whole
+from .data import DATASETS, check_bits, load, write_bytes
+from .glow import check_variant
 from .likelihood import bits_per_dim_of, mean_and_se, round_trip_error
-from .models import build_model, cpu_flags, parse_name
-from .training import config_hash, first_does, fit, load_model, read_json, write_json
+from .models import COMPUTES, build_model, cpu_flags, parse_name
+from .training import config_hash, first_does, fit, load_model, number, read_json, write_json
 
 # %% ../nbs/25_experiments.ipynb #69219e04
 @dataclass(frozen=True)
@@ -80,14 +82,29 @@ MODELS = {'digits': ('NF', 'NIF-8', 'NIF-16', 'NIF-32')}
 PAPER_MODELS = ('NF', 'NIF-64', 'NIF-128', 'NIF-256', 'NIF-512')
 
 
+def _field(name, value):
+    "`value` as the field `name` of an Experiment, in plain Python. Raises `ValueError` for a field that is none, and for what no run can have."
+    nearest('field', name, Experiment.__dataclass_fields__)
+    if name == 'seed': return whole(name, seed_of(value), 0)
+    if name == 'bits': return check_bits(value)
+    if name in ('split', 'compute'): return nearest(name, value, COMPUTES if name == 'compute' else ('official', 'pooled'))
+    if name == 'variant': check_variant(value); return value
+    if name == 'bias':
+        if not isinstance(value, (bool, np.bool_)): raise ValueError(f'bias must be True or False, got {value!r}')
+        return bool(value)
+    if name == 'images': return number(name, value, 'whole, positive and finite', lambda v: 0 < v < math.inf and v == int(v))
+    if name in ('minutes', 'learning_rate'): return number(name, value, 'positive and finite', lambda v: 0 < v < math.inf)
+    return whole(name, value, 0 if name == 'warmup' else 1)
+
+
 def experiment(dataset, model, *, scale='smoke', seed=0, **changes):
-    "The Experiment of a data set and a model at a scale; `changes` replace fields (minutes replaces images). A deep NIF trains on 16 draws, as in the paper's B.5. Raises `ValueError` with the nearest known name."
+    "The Experiment of a data set and a model at a scale; `changes` replace fields (minutes replaces images). A deep NIF trains on 16 draws, as in the paper's B.5. Raises `ValueError` with the nearest known name, and for a value that no run can have."
     nearest('data set', dataset, DATASETS); nearest('scale', scale, SCALES)
     nearest('data set at this scale', dataset, SCALES[scale]) if dataset not in SCALES[scale] else None
     kind, M = parse_name(model)
-    fields = SCALES[scale][dataset] | ({'n_samples': 16} if kind == 'DeepNIF' else {}) | {k: v for k, v in changes.items() if v is not None}
+    fields = SCALES[scale][dataset] | ({'n_samples': 16} if kind == 'DeepNIF' else {}) | {k: _field(k, v) for k, v in changes.items() if v is not None}
     if changes.get('minutes') is not None: fields['images'] = None
-    return Experiment(dataset=dataset, model=f'{kind}-{M}' if M else kind, scale=scale, seed=seed, **fields)
+    return Experiment(dataset=dataset, model=f'{kind}-{M}' if M else kind, scale=scale, seed=_field('seed', seed), **fields)
 
 # %% ../nbs/25_experiments.ipynb #7da42173
 def _processor():
@@ -182,11 +199,11 @@ DATASETS_AT = {'smoke': ('digits',), 'laptop': ('fashion_mnist', 'cifar10', 'cel
 def plan(scale, dataset=None, seeds=None):
     """The experiments of a scale, data set by data set: the NF and every NIF.
 
-    seeds: of each; default 3 at smoke scale, else 1, with 3 for the NF and NIF-64 of Fashion-MNIST. Raises `ValueError` for unknown names.
+    seeds: of each; default 3 at smoke scale, else 1, with 3 for the NF and NIF-64 of Fashion-MNIST. Raises `ValueError` for unknown names, and seeds that are no positive whole number.
     """
     nearest('scale', scale, SCALES)
-    chosen = [experiment(d, model, scale=scale, seed=seed) for d in ((dataset,) if dataset else DATASETS_AT[scale])
-              for seed in range(seeds or 3) for model in MODELS.get(nearest('data set', d, DATASETS), PAPER_MODELS)
+    chosen = [experiment(d, model, scale=scale, seed=seed) for d in (DATASETS_AT[scale] if dataset is None else (dataset,))
+              for seed in range(3 if seeds is None else whole('seeds', seeds)) for model in MODELS.get(nearest('data set', d, DATASETS), PAPER_MODELS)
               if seeds or scale == 'smoke' or seed == 0 or (d == 'fashion_mnist' and model in ('NF', 'NIF-64'))]
     return chosen
 
@@ -206,18 +223,23 @@ def published():
     return tomllib.loads((files('nif_lit')/'published.toml').read_text())
 
 # %% ../nbs/25_experiments.ipynb #a099c420
-def _score_path(config, name, settings, runs): return Path(runs or runs_folder())/config.name/'scores'/f'{name}-{config_hash(settings)}.json'
+_NAME = '[a-z0-9_]+(-[a-z0-9_]+)*'
+
+
+def _score_path(config, name, settings, runs):
+    if not isinstance(name, str) or not re.fullmatch(_NAME, name): raise ValueError(f'the name of a score holds small letters, digits, _ and single hyphens, as probes-pixels, got {name!r}')
+    return Path(runs or runs_folder())/config.name/'scores'/f'{name}-{config_hash(settings)}.json'
 
 
 def is_cached(config, name, settings, *, runs=None):
-    "Is the answer of `cached` with these arguments on disk?"
+    "Is the answer of `cached` with these arguments on disk? Raises `ValueError` as it does."
     return _score_path(config, name, settings, runs).exists()
 
 
 def cached(config, name, settings, compute, *, runs=None):
     """`compute()`, a JSON-able dict, kept in the run's folder under `name` and the hash of `settings` (whatever else decides it); read if it is there.
 
-    The answer also holds the settings, seconds and provenance. Raises what `compute` raises.
+    The answer also holds the settings, seconds and provenance. Raises `ValueError` for a name other than small letters, digits, _ and -, and what `compute` raises.
     """
     path = _score_path(config, name, settings, runs)
     if path.exists(): return read_json(path)
@@ -271,12 +293,15 @@ def keep_record(figure, scale, out, configs):
 def make(figure, *, scale='smoke', out=None, runs=None, progress=True, seeds=None, **choice):
     """Makes one Figure: trains what it needs (with NIF_LIT_TRAIN=0: takes what has finished), draws, writes out/<name>.json; returns (record, sections).
 
-    out: default that of `default_out`. seeds: only the first so many; choice: fields that the runs must have, as dataset='cifar10'. Raises `ValueError` for unknown names, `RuntimeError` where no
-    run has finished, or where out holds a record of runs that this one lacks (`keep_record`).
+    out: default that of `default_out`. seeds: only the first so many; choice: fields that the runs must have, as dataset='cifar10'. Raises `ValueError` for what is no Figure (`nif_lit.reproduce.find_figures` has those of a
+    name), unknown names, seeds that are no positive whole number and a choice that no run has, `RuntimeError` where no run has finished, or where out holds a record of runs that this one lacks (`keep_record`).
     """
-    nearest('scale', scale, SCALES)
+    if not isinstance(figure, Figure): raise ValueError(f'make takes a Figure, got {figure!r:.60}; nif_lit.reproduce.find_figures finds those of a name')
+    nearest('scale', scale, SCALES); seeds = None if seeds is None else whole('seeds', seeds)
+    for field in choice: nearest('field', field, Experiment.__dataclass_fields__)
     needed = figure.needs(scale)
     wanted = [c for c in needed if all(getattr(c, k) == v for k, v in choice.items() if v is not None) and (seeds is None or c.seed < seeds)]
+    if needed and not wanted: raise ValueError(f"{figure.paper} uses no run of {', '.join(f'{k}={v!r}' for k, v in choice.items() if v is not None)} at {scale} scale")
     out = Path(out or default_out(scale, needed, wanted, seeds=seeds, **choice))
     if wanted: keep_record(figure, scale, out, wanted if trains() else [c for c in wanted if finished(c, runs=runs, parameters=figure.parameters)])
     for config in wanted:
@@ -289,7 +314,7 @@ def make(figure, *, scale='smoke', out=None, runs=None, progress=True, seeds=Non
 
 # %% ../nbs/25_experiments.ipynb #c90b62d7
 LARGEST = 500_000
-_SCORE = re.compile(r'[a-z0-9_]+(-[a-z0-9_]+)*-[0-9a-f]{10}\.json')
+_SCORE = re.compile(_NAME + r'-[0-9a-f]{10}\.json')
 
 
 def keep_numbers(config, to, *, runs=None):

@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import lax
+from .checks import whole
 from .data import DataError, to_uint8, verified
 from .layer import documented
 from .models import multiplies_bfloat16
@@ -34,12 +35,13 @@ def as_rgb(images, bits, path='plain', quality=75):
     """Levels of `bits` bits, uint8 (n, H, W, 1 or 3) -> bytes (n, H, W, 3): level v is round(255 v / (2**bits - 1)), grey is repeated.
 
     path: 'plain', or 'released': each image is written as JPEG by matplotlib and read back, a grey one through viridis from its own minimum to its
-    own maximum; quality is Pillow's default, which that writer keeps. Raises `ValueError` for another shape, type or path, or values that are no levels.
+    own maximum; quality is Pillow's default, which that writer keeps. Raises `ValueError` for another shape, type, path or quality (1 to 100), or values that are no levels.
     """
     images = np.asarray(images)
     if images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape: raise ValueError(f'expected images of shape (n, H, W, 1 or 3), got {images.shape}')
     if images.dtype != np.uint8: raise ValueError(f'expected uint8 levels, got {images.dtype}')
     if path not in ('plain', 'released'): raise ValueError(f"path must be 'plain' or 'released', got {path!r}")
+    if not 1 <= whole('quality', quality) <= 100: raise ValueError(f'quality must be a whole number from 1 to 100, got {quality}')
     x = to_uint8(images, bits)
     return np.stack([_through_jpeg(image, quality) for image in x]) if path == 'released' else np.repeat(x, 3, -1) if x.shape[-1] == 1 else x
 
@@ -54,7 +56,8 @@ def _through_jpeg(image, quality):
 
 @cache
 def resize_matrix(n, size=299):
-    "(size, n): row i holds the bilinear weights of output pixel i over n input pixels, centres aligned, the border repeated."
+    "(size, n): row i holds the bilinear weights of output pixel i over n input pixels, centres aligned, the border repeated. Raises `ValueError` unless both are positive whole numbers."
+    n, size = whole('n', n), whole('size', size)
     at = np.maximum((np.arange(size) + 0.5) * n / size - 0.5, 0)
     low = np.minimum(at.astype(int), n - 1)
     R = np.zeros((size, n), np.float32)
@@ -64,7 +67,8 @@ def resize_matrix(n, size=299):
 
 
 def network_input(rgb, size=299):
-    "Bytes (n, H, W, 3) -> float32 (n, size, size, 3) in [-1, 1], resized as pytorch-fid does."
+    "Bytes (n, H, W, 3) -> float32 (n, size, size, 3) in [-1, 1], resized as pytorch-fid does. Raises `ValueError` for another shape or size."
+    if np.ndim(rgb) != 4 or rgb.shape[3] != 3: raise ValueError(f'expected images of shape (n, H, W, 3), got {np.shape(rgb)}')
     Rh, Rw = resize_matrix(rgb.shape[1], size), resize_matrix(rgb.shape[2], size)
     x = rgb.astype(jnp.float32) * (2 / 255) - 1
     return jnp.einsum('ih,nhwc,jw->nijc', Rh, x, Rw, precision='highest')
@@ -87,9 +91,9 @@ DIMS = (64, 192, 768, 1280, 2048)                                               
 
 
 def check_dims(dims):
-    "dims; raises `ValueError` unless it is one of `DIMS`."
-    if dims not in DIMS: raise ValueError(f'dims must be one of {", ".join(map(str, DIMS))}, got {dims!r}')
-    return dims
+    "dims as an int; raises `ValueError` unless it is one of `DIMS`."
+    if not isinstance(dims, (int, np.integer)) or dims not in DIMS: raise ValueError(f'dims must be one of {", ".join(map(str, DIMS))}, got {dims!r}')
+    return int(dims)
 
 # %% ../nbs/23_frechet.ipynb #dc10eec9
 def _three(x, axis, combine, stride=1):
@@ -410,10 +414,11 @@ class InceptionFeatures:
     """Images -> features of Inception-v3, in batches of one shape, compiled once per image size.
 
     `features = InceptionFeatures.load(768)`, then `features(images, bits=3)`: float32 (n, 768). `source` says which weights are inside.
-    compute: 'float32', 'bfloat16' (by PyTorch, where it is installed) or 'auto', the faster of the two here. Raises `ValueError` for another.
+    compute: 'float32', 'bfloat16' (by PyTorch, where it is installed) or 'auto', the faster of the two here. Raises `ValueError` for another, for what is no `Inception`, and for a batch_size that is no positive whole number.
     """
     def __init__(self, network, source='random weights', batch_size=None, compute='float32'):
-        self.compute = check_features_compute(compute)
+        if not isinstance(network, Inception): raise ValueError(f'InceptionFeatures takes an Inception, got {type(network).__name__}')
+        self.compute, batch_size = check_features_compute(compute), None if batch_size is None else whole('batch_size', batch_size)
         self.dims, self.source, self.batch_size = network.dims, source, batch_size or (32 if self.compute == 'bfloat16' else 16 if jax.default_backend() == 'cpu' else 128)
         self._graphdef, self._state = nnx.split(network)
         self._run = InTorch(network) if self.compute == 'bfloat16' else partial(_features, self._graphdef, self._state)
@@ -428,7 +433,7 @@ class InceptionFeatures:
         "Levels (n, H, W, 1 or 3), uint8 -> float32 (n, dims). path: see `as_rgb`. Raises `ValueError` for what are no images of `bits` bits."
         from tqdm import tqdm
         images, out = np.asarray(images), []
-        if not len(images): as_rgb(images, bits, path)
+        if not images.ndim or not len(images): as_rgb(images, bits, path)
         for i in tqdm(range(0, len(images), self.batch_size), desc=f'Inception-{self.dims}', unit='batch', disable=not progress):
             rgb = as_rgb(images[i:i + self.batch_size], bits, path)
             full = np.concatenate([rgb, np.repeat(rgb[-1:], self.batch_size - len(rgb), 0)]) if i else rgb
@@ -516,9 +521,9 @@ def _radii(a, k, chunk=1000):
 def neighbour_scores(samples, reference, k=5, chunk=1000):
     """dict(precision, recall, density, coverage, k, n, n_reference) of features (n, d) and (m, d), by balls that reach the k-th neighbour.
 
-    Raises `ValueError` for other shapes, or where n or m is not above k.
+    chunk: how many rows are compared at once. Raises `ValueError` for other shapes, k or chunk that are no positive whole numbers, and where n or m is not above k.
     """
-    if not (isinstance(k, (int, np.integer)) and k >= 1): raise ValueError(f'k must be a positive integer, got {k!r}')
+    k, chunk = whole('k', k), whole('chunk', chunk)
     a, b = _both(samples, reference, k + 1)
     centre = b.mean(0); a, b = a - centre, b - centre                                            # distances stay, rounding shrinks
     radius_a, radius_b = _radii(a, k, chunk), _radii(b, k, chunk)
@@ -527,7 +532,7 @@ def neighbour_scores(samples, reference, k=5, chunk=1000):
         D = _squared_distances(a[i:i + chunk], b); inside = D <= radius_b
         recalled |= (D <= radius_a[i:i + chunk, None]).any(0); covered |= inside.any(0); balls.append(inside.sum(1))
     balls = np.concatenate(balls)
-    return dict(precision=float((balls > 0).mean()), recall=float(recalled.mean()), density=float(balls.mean() / k), coverage=float(covered.mean()), k=int(k), n=len(a), n_reference=len(b))
+    return dict(precision=float((balls > 0).mean()), recall=float(recalled.mean()), density=float(balls.mean() / k), coverage=float(covered.mean()), k=k, n=len(a), n_reference=len(b))
 
 # %% ../nbs/23_frechet.ipynb #024a4b23
 def compare_features(samples, reference, *, k=5):

@@ -17,16 +17,40 @@ import jax
 import numpy as np
 from flax import nnx
 from scipy.special import bdtr
+from .checks import whole
 from .heads import KINDS, StandardNormal
 from .likelihood import paired_difference
 from .pictures import style
+from .training import number
 
 # %% ../nbs/27_probes.ipynb #9e204315
+def _labels(who, labels, n, least=0):
+    "labels as int64 (n,). Raises `ValueError` unless they are n whole numbers from `least`; `who` says whose they are."
+    if np.shape(labels) != (n,): raise ValueError(f'{who}: expected {n} labels, got shape {np.shape(labels)}')
+    found = np.asarray(labels)
+    if found.dtype.kind not in 'biu' or (n and found.astype(np.int64).min() < least): raise ValueError(f'{who}: labels must be whole numbers from {least}, got {found.dtype} {found.tolist()!r:.60}')
+    return found.astype(np.int64)
+
+
+def _list(name, values):
+    "values as a list. Raises `ValueError` for a text, for what cannot be listed and for an empty list."
+    found = [] if isinstance(values, str) or not hasattr(values, '__iter__') else list(values)
+    if not found: raise ValueError(f'{name} must be a list of at least one value, got {values!r:.60}')
+    return found
+
+
+def _up_to(who, M, most):
+    "M as an int. Raises `ValueError` unless it is a whole number from 1 to most."
+    M = whole('M', M)
+    if M > most: raise ValueError(f'{who}: M must lie between 1 and {most}, got {M}')
+    return M
+
+
 @dataclass(frozen=True)
 class Features:
     """One representation of a labelled data set: rows (n, dims), float32, and labels (n,), in a training, a validation and a test part.
 
-    Raises `ValueError` where shapes or lengths do not fit, or a value is NaN or infinite.
+    Raises `ValueError` where shapes or lengths do not fit, a value is NaN or infinite, or labels are not whole numbers from 0.
     """
     name: str
     train: np.ndarray
@@ -43,7 +67,7 @@ class Features:
             if rows.ndim != 2 or 0 in rows.shape or rows.shape[1] != np.shape(self.train)[-1]: raise ValueError(f'{self.name}: expected {part} rows of shape (n, {np.shape(self.train)[-1]}), got {rows.shape}')
             if np.shape(labels) != rows.shape[:1]: raise ValueError(f'{self.name}: expected {len(rows)} {part} labels, got shape {np.shape(labels)}')
             if not np.isfinite(rows).all(): raise ValueError(f'{self.name}: {int((~np.isfinite(rows)).sum())} values of the {part} part are NaN or infinite')
-            object.__setattr__(self, part, rows); object.__setattr__(self, f'{part}_labels', np.asarray(labels).astype(np.int64))
+            object.__setattr__(self, part, rows); object.__setattr__(self, f'{part}_labels', _labels(f'{self.name}, {part} part', labels, len(rows)))
 
     @property
     def dims(self): return self.train.shape[1]
@@ -58,23 +82,27 @@ class Features:
         return self.map(lambda rows: (rows - mean) / np.where(sd > 1e-6 * np.abs(self.train).max(0), sd, 1))
 
     def noise(self, dims=None, seed=0):
-        "Gaussian noise in place of the rows, the labels kept: what any honest score must call chance."
-        rng = np.random.default_rng(seed)
-        return self.map(lambda rows: rng.normal(size=(len(rows), dims or self.dims)), f'noise, {dims or self.dims} dims')
+        "Gaussian noise in place of the rows, the labels kept: what any honest score must call chance. Raises `ValueError` for dims that are no positive whole number, or a seed below 0."
+        rng, dims = np.random.default_rng(whole('seed', seed, 0)), self.dims if dims is None else whole('dims', dims)
+        return self.map(lambda rows: rng.normal(size=(len(rows), dims)), f'noise, {dims} dims')
 
 # %% ../nbs/27_probes.ipynb #243f150f
 KS = (1, 3, 5, 10, 20)
 
 
 def nearest_labels(rows, labels, queries, k):
-    "Labels of the k nearest `rows` (Euclidean, exact) of each query: (queries, k), nearest first. Raises `ValueError` for k larger than the number of rows."
+    "Labels of the k nearest `rows` (Euclidean, exact) of each query: (queries, k), nearest first. Raises `ValueError` for k that is no whole number or larger than the number of rows, and for labels of another number."
     from sklearn.neighbors import NearestNeighbors
-    if not 1 <= k <= len(rows): raise ValueError(f'k must lie between 1 and the {len(rows)} rows, got {k}')
+    if not 1 <= (k := whole('k', k)) <= len(rows): raise ValueError(f'k must lie between 1 and the {len(rows)} rows, got {k}')
+    if np.shape(labels) != (len(rows),): raise ValueError(f'expected {len(rows)} labels, got shape {np.shape(labels)}')
     return np.asarray(labels)[NearestNeighbors(n_neighbors=k, algorithm='brute').fit(rows).kneighbors(queries, return_distance=False)]
 
 
 def vote(found):
-    "The most frequent of each row of labels (n, k) -> (n,); of equals the smallest."
+    "The most frequent of each row of labels (n, k) -> (n,); of equals the smallest. Raises `ValueError` unless they are whole numbers from 0."
+    found = np.asarray(found)
+    if found.ndim != 2 or 0 in found.shape: raise ValueError(f'expected labels (n, k), got {found.shape}')
+    found = _labels('vote', found.ravel(), found.size).reshape(found.shape)
     return (found[..., None] == np.arange(found.max() + 1)).sum(1).argmax(-1)
 
 
@@ -88,14 +116,15 @@ def _scored(probe, features, correct, valid_accuracy, **chosen):
 def knn_accuracy(features, *, ks=KS, scales=('raw', 'standardised')):
     """Accuracy of k nearest neighbours on the test part; k and the scale of the features are chosen on the validation part.
 
-    dict(accuracy, se (binomial), n_train, n_valid, n_test, dims, valid_accuracy, k, scale, correct). Raises `ValueError` for an unknown scale or a k above the training rows.
+    dict(accuracy, se (binomial), n_train, n_valid, n_test, dims, valid_accuracy, k, scale, correct). Raises `ValueError` for an unknown scale, a k that is no whole number from 1 or above the training rows, and where there is none of either.
     """
+    ks, scales = sorted(whole('each of ks', k) for k in _list('ks', ks)), _list('scales', scales)
     if unknown := set(scales) - {'raw', 'standardised'}: raise ValueError(f"scales may hold 'raw' and 'standardised', got {sorted(unknown)}")
     best = None
     for scale in scales:
         f = features.standardised() if scale == 'standardised' else features
         found = nearest_labels(f.train, f.train_labels, f.valid, max(ks))
-        for k in sorted(ks):
+        for k in ks:
             accuracy = np.mean(vote(found[:, :k]) == f.valid_labels)
             if best is None or accuracy > best[0]: best = accuracy, k, scale, f
     accuracy, k, scale, f = best
@@ -109,12 +138,14 @@ def linear_probe(features, *, Cs=CS, tol=1e-3, max_iter=1_000):
     """Accuracy of logistic regression on the test part; the inverse penalty C is chosen on the validation part. The same dict as `knn_accuracy`, with C and iterations for k and scale.
 
     The path starts at the heaviest penalty and ends where the validation accuracy has fallen by a standard error from its best. tol: of the gradient's largest entry.
-    Warns (scikit-learn's ConvergenceWarning) where max_iter was not enough. Raises `ValueError` where the training part holds fewer than two classes.
+    Warns (scikit-learn's ConvergenceWarning) where max_iter was not enough. Raises `ValueError` where the training part holds fewer than two classes,
+    for no C or one that is not positive, and for a max_iter that is no positive whole number.
     """
     from sklearn.linear_model import LogisticRegression
     if len(np.unique(features.train_labels)) < 2: raise ValueError(f'{features.name}: a linear probe needs two classes or more in the training part, got {np.unique(features.train_labels)}')
-    f, model, best = features.standardised(), LogisticRegression(max_iter=max_iter, tol=tol, warm_start=True), None
-    for C in sorted(Cs):
+    Cs = sorted(number('each of Cs', C, 'positive', lambda v: v > 0) for C in _list('Cs', Cs))
+    f, model, best = features.standardised(), LogisticRegression(max_iter=whole('max_iter', max_iter), tol=tol, warm_start=True), None
+    for C in Cs:
         model.set_params(C=C).fit(f.train, f.train_labels)
         accuracy = model.score(f.valid, f.valid_labels)
         if best is None or accuracy > best[0]: best = accuracy, C, copy.deepcopy(model)
@@ -124,17 +155,20 @@ def linear_probe(features, *, Cs=CS, tol=1e-3, max_iter=1_000):
 
 # %% ../nbs/27_probes.ipynb #6ac192d6
 def hits(probe):
-    "The `correct` of a probe as an array of 0 and 1, (n_test,)."
+    "The `correct` of a probe as an array of 0 and 1, (n_test,). Raises `ValueError` for what is no probe."
+    correct = probe.get('correct') if isinstance(probe, dict) else None
+    if not isinstance(correct, str) or set(correct) - {'0', '1'}: raise ValueError(f"a probe is a dict whose 'correct' is a text of 0 and 1, got {probe!r:.80}")
     return np.array(list(probe['correct']), np.int8)
 
 
 def compare_probes(a, b):
     """Accuracy of a minus that of b, on the same test images: dict(difference, se (paired), only_a, only_b, n, p), p exact and two-sided. [McNemar]
 
-    Raises `ValueError` where the probes were judged on different numbers of images.
+    Raises `ValueError` where the probes were judged on different numbers of images, or on fewer than two: one has no error.
     """
     first, second = hits(a), hits(b)
     if len(first) != len(second): raise ValueError(f'probes must be judged on the same images, got {len(first)} and {len(second)}')
+    if len(first) < 2: raise ValueError(f'a paired error needs two images or more, got {len(first)}')
     difference = paired_difference(first.astype(float), second.astype(float))
     only_a, only_b = int((first > second).sum()), int((second > first).sum())
     p = min(1.0, 2 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5))) if only_a + only_b else 1.0
@@ -150,20 +184,20 @@ def _through_head(graphdef, state, h, kinds): return tuple(nnx.merge(graphdef, s
 
 
 def latents_of(model, images, *, kinds=('pseudo_inverse',), batch_size=100):
-    "Innermost latents of images (n, *shape), compiled, in batches: dict kind -> float32 (n, M). One pass through the body serves all kinds. [paper 42, 55]"
-    images = np.asarray(model.check_data(images))
+    "Innermost latents of images (n, *shape), compiled, in batches: dict kind -> float32 (n, M). One pass through the body serves all kinds. Raises `ValueError` for what are no images of the model, an unknown kind or none, and a batch_size that is no positive whole number. [paper 42, 55]"
+    images, kinds, batch_size = np.asarray(model.check_data(images)), tuple(_list('kinds', kinds)), whole('batch_size', batch_size)
     body, head = nnx.split(model.body), nnx.split(model.head)                                             # apart, so that NF and NIFs of one body share its compilation
     padded = np.concatenate([images, np.repeat(images[-1:], -len(images) % batch_size, 0)])            # one shape, one compilation
-    found = [_through_head(*head, _through_body(*body, padded[i:i + batch_size]), tuple(kinds)) for i in range(0, len(padded), batch_size)]
+    found = [_through_head(*head, _through_body(*body, padded[i:i + batch_size]), kinds) for i in range(0, len(padded), batch_size)]
     return {kind: np.concatenate([np.asarray(v, np.float32) for v in parts])[:len(images)] for kind, parts in zip(kinds, zip(*found))}
 
 
 def subset(data, *, n_train=None, n_valid=None, n_test=None, seed=0):
-    "A Dataset with at most so many images per part, drawn without replacement; None: all. Raises `ValueError` for a set without labels."
+    "A Dataset with at most so many images per part, drawn without replacement; None: all. Raises `ValueError` for a set without labels, and for a number that is no positive whole one."
     if data.train_labels is None: raise ValueError(f'{data.name} has no labels, so nothing can be probed')
-    changes = {}
+    seed, changes = whole('seed', seed, 0), {}
     for i, (part, n) in enumerate((('train', n_train), ('valid', n_valid), ('test', n_test))):
-        rows = np.sort(np.random.default_rng([seed, i]).permutation(len(getattr(data, part)))[:n])
+        rows = np.sort(np.random.default_rng([seed, i]).permutation(len(getattr(data, part)))[:None if n is None else whole(f'n_{part}', n)])
         changes |= {part: getattr(data, part)[rows], f'{part}_labels': getattr(data, f'{part}_labels')[rows]}
     return replace(data, **changes)
 
@@ -175,15 +209,15 @@ def pixel_features(data):
 
 def latent_features(model, data, *, kinds=KINDS):
     "dict kind -> `Features` of a model's latents. An NF has one latent, whatever the kind is called, so one entry 'latent'."
-    kinds = ('pseudo_inverse',) if isinstance(model.head, StandardNormal) else tuple(kinds)
+    kinds = ('pseudo_inverse',) if isinstance(model.head, StandardNormal) else tuple(_list('kinds', kinds))
     found = {part: latents_of(model, getattr(data, part), kinds=kinds) for part in ('train', 'valid', 'test')}
     label = lambda kind: 'latent' if isinstance(model.head, StandardNormal) else kind
     return {label(kind): Features(label(kind), *(a for part in found for a in (found[part][kind], getattr(data, f'{part}_labels')))) for kind in kinds}
 
 
 def pca_features(features, M):
-    "The first M principal components, fitted on the training part alone; they are nested, so `first(·, m)` of them is the PCA of m dimensions. Raises `ValueError` for M above the rank."
-    if not 1 <= M <= min(features.dims, len(features.train) - 1): raise ValueError(f'{features.name}: M must lie between 1 and {min(features.dims, len(features.train) - 1)}, got {M}')
+    "The first M principal components, fitted on the training part alone; they are nested, so `first(·, m)` of them is the PCA of m dimensions. Raises `ValueError` for M that is no whole number from 1, or above the rank."
+    M = _up_to(features.name, M, min(features.dims, len(features.train) - 1))
     mean = features.train.mean(0, dtype=np.float64).astype(np.float32)
     rows = features.train - mean
     V = np.linalg.eigh((rows.T @ rows).astype(np.float64))[1][:, ::-1][:, :M].astype(np.float32)
@@ -191,12 +225,14 @@ def pca_features(features, M):
 
 
 def first(features, M, name=None):
-    "The first M columns."
+    "The first M columns. Raises `ValueError` for M that is no whole number from 1, or above their number."
+    M = _up_to(features.name, M, features.dims)
     return features.map(lambda rows: rows[:, :M], name)
 
 
 def random_projection(features, M, seed=0):
-    "M random directions, Gaussian: the dimension without any learning."
+    "M random directions, Gaussian: the dimension without any learning. Raises `ValueError` for M that is no positive whole number, or a seed below 0."
+    M, seed = whole('M', M), whole('seed', seed, 0)
     R = np.random.default_rng(seed).normal(size=(features.dims, M)).astype(np.float32) / math.sqrt(M)
     return features.map(lambda rows: rows @ R, f'{features.name}, random-{M}')
 
@@ -211,32 +247,35 @@ def representations(model, data, *, kinds=KINDS, seed=0):
 def umap_embedding(features, labels=None, *, seed=0, n_neighbors=15, min_dist=0.1):
     """UMAP of features (n, dims) to the plane, float32 (n, 2); the same seed gives the same bytes. labels (n,): supervised, and -1 hides the label of a point.
 
-    Points whose label is given are drawn towards their class, whatever their features: look at hidden ones only. Raises `ValueError` for NaN, or too few points.
+    Points whose label is given are drawn towards their class, whatever their features: look at hidden ones only. Raises `ValueError` for NaN, too few points, labels that are not whole numbers from -1, n_neighbors below 2, or a seed below 0.
     """
+    x, n_neighbors, seed = np.ascontiguousarray(features, np.float32), whole('n_neighbors', n_neighbors, 2), whole('seed', seed, 0)
+    if x.ndim != 2 or len(x) <= n_neighbors: raise ValueError(f'expected features (n, dims) with more than {n_neighbors} rows, got {x.shape}')
+    if not np.isfinite(x).all(): raise ValueError('features hold NaN or infinite values')
+    labels = None if labels is None else _labels('umap_embedding', labels, len(x), -1)
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', message='Tensorflow not installed', category=ImportWarning)            # only UMAP's parametric variant needs it
         warnings.filterwarnings('ignore', message='IProgress not found')                                         # a progress bar that we do not show
         from umap import UMAP
     from sklearn.neighbors import NearestNeighbors
-    x = np.ascontiguousarray(features, np.float32)
-    if x.ndim != 2 or len(x) <= n_neighbors: raise ValueError(f'expected features (n, dims) with more than {n_neighbors} rows, got {x.shape}')
-    if not np.isfinite(x).all(): raise ValueError('features hold NaN or infinite values')
-    if labels is not None and np.shape(labels) != x.shape[:1]: raise ValueError(f'expected {len(x)} labels, got shape {np.shape(labels)}')
     distances, rows = NearestNeighbors(n_neighbors=n_neighbors, algorithm='brute').fit(x).kneighbors(x)            # each point is its own first neighbour, as UMAP has it
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', message=r'precomputed_knn\[2\] \(knn_search_index\) is not an NNDescent object')     # we never transform new points
         model = UMAP(n_neighbors=n_neighbors, min_dist=min_dist, random_state=seed, n_jobs=1, precomputed_knn=(rows.astype(np.int32), distances.astype(np.float32), None))
-        return np.asarray(model.fit_transform(x, None if labels is None else np.asarray(labels, np.int64)), np.float32)
+        return np.asarray(model.fit_transform(x, labels), np.float32)
 
 
 def picture_accuracy(points, labels, *, known=None, k=15):
     """How well do neighbours in a picture (n, 2) tell the class? Each point is classified by the k nearest other points; dict(accuracy, se, n, k).
 
     known (n,) of bool: only those vote, and only the others are judged. Without it every point votes and every point is judged.
+    Raises `ValueError` where shapes do not fit, labels are not whole numbers from 0, nobody is judged, or fewer than k vote.
     """
-    points, labels = np.asarray(points), np.asarray(labels)
+    points, labels, k = np.asarray(points), _labels('picture_accuracy', labels, len(points)), whole('k', k)
+    if known is not None and (np.shape(known) != labels.shape or np.asarray(known).dtype != bool or np.all(known)): raise ValueError(f'known must be {len(labels)} of True and False, one False at least, got {known!r:.60}')
+    if k > (voters := len(points) - 1 if known is None else int(np.sum(known))): raise ValueError(f'k must lie between 1 and the {voters} points that vote, got {k}')
     if known is None: found = nearest_labels(points, np.arange(len(points)), points, k + 1); found = np.array([row[row != i][:k] for i, row in enumerate(found)]); guess, judged = vote(labels[found]), labels
-    else: guess, judged = vote(nearest_labels(points[known], labels[known], points[~known], k)), labels[~known]
+    else: known = np.asarray(known); guess, judged = vote(nearest_labels(points[known], labels[known], points[~known], k)), labels[~known]
     p = float(np.mean(guess == judged))
     return dict(accuracy=p, se=math.sqrt(p * (1 - p) / len(judged)), n=len(judged), k=k)
 
@@ -245,12 +284,14 @@ CLASS_COLOURS = ('#332288', '#DDAA33', '#117733', '#CC6677', '#88CCEE', '#882255
 
 
 def scatter_figure(panels, classes, *, columns=3, panel=2.7, drawn=4_000):
-    "A figure of points by class. panels: dict title -> (points (n, 2), labels (n,)), row by row, at most `drawn` points of each; classes: the names, at most 10. Raises `ValueError` where they do not fit."
+    "A figure of points by class. panels: dict title -> (points (n, 2), labels (n,)), row by row, at most `drawn` points of each; classes: the names, at most 10. Raises `ValueError` where they do not fit, or a label is that of no class."
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
     if not panels or not 1 <= len(classes) <= len(CLASS_COLOURS): raise ValueError(f'expected panels, and 1 to {len(CLASS_COLOURS)} classes, got {len(panels)} and {len(classes)}')
+    columns, drawn, panels = whole('columns', columns), whole('drawn', drawn), {title: (np.asarray(points), _labels(repr(title), labels, len(points))) for title, (points, labels) in panels.items()}
     for title, (points, labels) in panels.items():
-        if np.shape(points) != (len(labels), 2): raise ValueError(f'{title!r}: expected points ({len(labels)}, 2), got {np.shape(points)}')
+        if points.shape != (len(labels), 2) or not len(points): raise ValueError(f'{title!r}: expected points ({len(labels) or "n"}, 2), got {points.shape}')
+        if labels.max() >= len(classes): raise ValueError(f'{title!r}: labels must lie below {len(classes)}, the number of classes, got {labels.max()}')
     rows = -(-len(panels) // columns)
     width, height = columns * panel, rows * (panel + 0.42) + 0.55
     with style():

@@ -18,52 +18,63 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from .checks import check_key, nearest, whole
 from .data import DataError, quantize, to_uint8, write_bytes
-from .experiments import cached, dataset_of, is_cached, load_run, may_score, runs_folder
+from .experiments import SCALES, cached, dataset_of, is_cached, load_run, may_score, runs_folder
 from .frechet import InceptionFeatures, check_dims, find_weights, frechet_distance, kid, neighbour_scores
 from .heads import GaussianNIF
 from .models import draw, parse_name
-from .training import config_hash, first_does
+from .training import config_hash, first_does, number
 
 # %% ../nbs/26_protocol.ipynb #1db48d12
 class PixelFeatures:
     """Images -> their first `dims` principal components, float64 (n, dims). The components are those of training images, uint8 levels (n, H, W, C).
 
     Pixels are in [0, 1], so that images of different bits can be compared. most: how many training images are used. Takes what `InceptionFeatures` takes.
+    Raises `ValueError` for what are no images of `bits` bits, and for more dims than there are numbers in an image, or images.
     """
     dims, source, compute = 'pixels', 'PCA of training images', 'float64'
 
     def __init__(self, images, bits, dims=16, most=2_000):
-        x = self._flat(images[:most], bits)
+        x, dims = self._flat(images, bits, whole('most', most)), whole('dims', dims)
+        if dims > min(x.shape): raise ValueError(f'{x.shape[0]} images of {x.shape[1]} numbers have at most {min(x.shape)} principal components, got dims={dims}')
         self.mean = x.mean(0)
         self.axes = np.linalg.svd(x - self.mean, full_matrices=False)[2][:dims].T
 
     @staticmethod
-    def _flat(images, bits): return to_uint8(images, bits).reshape(len(images), -1) / 255
+    def _flat(images, bits, most=None):
+        images = np.asarray(images)
+        if images.ndim != 4 or 0 in images.shape: raise ValueError(f'expected images of shape (n, H, W, C), got {images.shape}')
+        x = to_uint8(images[:most], bits)
+        return x.reshape(len(x), -1) / 255
 
     def __call__(self, images, *, bits, path='plain', progress=False):
         "Levels (n, H, W, C) -> float64 (n, dims). Raises `ValueError` for what are no images of `bits` bits, of another size, or for another path."
         if path != 'plain': raise ValueError(f"principal components are those of plain pixels; path={path!r} needs the features of Inception")
-        x = self._flat(np.asarray(images), bits)
+        x = self._flat(images, bits)
         if x.shape[1] != len(self.mean): raise ValueError(f'expected images of {len(self.mean)} numbers, got {np.shape(images)}')
         return (x - self.mean) @ self.axes
 
 
 def dims_at(scale):
-    "Which features a scale uses: 'pixels' at smoke scale, 768 at laptop scale; at paper scale 2048 where their weights are at hand, else 768."
+    "Which features a scale uses: 'pixels' at smoke scale, 768 at laptop scale; at paper scale 2048 where their weights are at hand, else 768. Raises `ValueError` for another scale."
+    nearest('scale', scale, SCALES)
     if scale != 'paper': return 'pixels' if scale == 'smoke' else 768
     try: find_weights(2048); return 2048
     except DataError: return 768
 
 
 def check_features(dims, scale):
-    """dims, or `dims_at(scale)` for None. At smoke scale, where weights are missing, 'pixels', and says so. Raises `ValueError` for unknown dims.
+    """dims, or `dims_at(scale)` for None. At smoke scale, where weights are missing, 'pixels', and says so. Raises `ValueError` for unknown dims or another scale.
 
     At other scales missing weights are found out when features are computed, by a `DataError` that says what to fetch: kept scores are read without them.
     """
+    nearest('scale', scale, SCALES)
     dims = dims_at(scale) if dims is None else dims
-    if dims == 'pixels' or scale != 'smoke': return dims if dims == 'pixels' else check_dims(dims)
-    try: find_weights(check_dims(dims)); return dims
+    if dims == 'pixels': return dims
+    dims = check_dims(dims)
+    if scale != 'smoke': return dims
+    try: find_weights(dims); return dims
     except DataError as error:
         print(f'no weights for {dims} features here ({error}); at smoke scale FD-pixels stands in for FID-{dims}')
         return dims_at('smoke')
@@ -83,12 +94,17 @@ def _pixels(dataset, bits, split): return PixelFeatures(dataset_of(dataset, bits
 
 
 def extractor(config, dims):
-    "What turns images (n, H, W, C) into features (n, d) for an Experiment: `PixelFeatures` of its data set for 'pixels', `InceptionFeatures` for 64 to 2048 dims; made once. Raises `DataError` without weights."
-    return _pixels(config.dataset, config.bits, config.split) if dims == 'pixels' else _inception(dims)
+    "What turns images (n, H, W, C) into features (n, d) for an Experiment: `PixelFeatures` of its data set for 'pixels', `InceptionFeatures` for 64 to 2048 dims; made once. Raises `ValueError` for other dims, `DataError` without weights."
+    return _pixels(config.dataset, config.bits, config.split) if dims == 'pixels' else _inception(check_dims(dims))
+
+
+def _part(part, name='part'):
+    if part not in PARTS: raise ValueError(f'{name} must be one of {", ".join(PARTS)}, got {part!r}')
 
 
 def reference_images(config, part):
-    "(images, bits) of one of `PARTS` of the data set of an Experiment."
+    "(images, bits) of one of `PARTS` of the data set of an Experiment. Raises `ValueError` for another."
+    _part(part)
     data = dataset_of(config.dataset, 8 if part == 'originals' else config.bits, config.split)
     if part != 'train': return data.test, data.bits
     rows = np.random.default_rng(26).permutation(len(data.train))[:min(MOST_TRAIN, len(data.test))]
@@ -135,8 +151,7 @@ def reference_features(config, part='test', *, dims=None, image_path='plain', ru
     train: a fixed part of the training images, as many as there are test images, at most 10,000. image_path: 'plain', or 'released' for images that went through the released code's
     files (`as_rgb`), for features of Inception alone. Raises `ValueError` for another part, path or dims, `DataError` without weights.
     """
-    if part not in PARTS: raise ValueError(f'part must be one of {", ".join(PARTS)}, got {part!r}')
-    along = _along(image_path)
+    along = _along(image_path); _part(part)
     dims = _dims(dims, config.scale, along); features = extractor(config, dims)
     said = dict(dataset=config.dataset, split=config.split, part=part, bits=config.bits, dims=dims, weights=features.source, compute=features.compute, most=MOST_TRAIN, **along)
     path = Path(runs or runs_folder())/'features'/f'{config_hash(said)}.npz'
@@ -152,26 +167,31 @@ SAMPLERS = ('trained', 'released')
 MEANINGS = {'trained': 'factor on the variance of the learned noise, N(0, s Sigma)', 'released': 'factor on the deviation of unit noise, N(0, s^2 I), as in the released code'}
 
 
-def check_sampler(sampler, model):
-    "sampler; raises `ValueError` unless it is 'trained' or, for a NIF with the closed-form head, 'released'."
+def check_sampler(sampler, model=None):
+    "sampler; raises `ValueError` unless it is 'trained' or, for a NIF with the closed-form head (of whatever model where none is named), 'released'."
     if sampler not in SAMPLERS: raise ValueError(f"sampler must be 'trained' or 'released', got {sampler!r}")
-    if sampler == 'released' and parse_name(model)[0] != 'NIF': raise ValueError(f'the released sampler belongs to a NIF with the closed-form head, got {model}')
+    if sampler == 'released' and model is not None and parse_name(model)[0] != 'NIF': raise ValueError(f'the released sampler belongs to a NIF with the closed-form head, got {model}')
     return sampler
 
 
+def _size(name, value): return float(number(name, value, 'finite and not negative', lambda v: 0 <= v < math.inf))
+
+
 def s_of(factor, sampler):
-    "The s with which `sampler` multiplies the noise's deviation by `factor`."
-    return float(factor) ** 2 if sampler == 'trained' else float(factor)
+    "The s with which `sampler` multiplies the noise's deviation by `factor`. Raises `ValueError` for another sampler, or a factor that is no finite number from 0."
+    factor = _size('factor', factor)
+    return factor ** 2 if check_sampler(sampler) == 'trained' else factor
 
 
 def factor_of(s, sampler):
-    "The factor on the noise's deviation that s means to `sampler`."
-    return math.sqrt(s) if sampler == 'trained' else float(s)
+    "The factor on the noise's deviation that s means to `sampler`. Raises `ValueError` as `s_of` does."
+    s = _size('s', s)
+    return math.sqrt(s) if check_sampler(sampler) == 'trained' else s
 
 
 def unit_noise(model):
     "The same NIF with Σ replaced by I: its samples at (t², s²) are the released code's at (t, s), and compile no second time. Raises `ValueError` unless the head is a `GaussianNIF`."
-    if not isinstance(model.head, GaussianNIF): raise ValueError(f'the released sampler belongs to a GaussianNIF head, got {type(model.head).__name__}')
+    if not isinstance(getattr(model, 'head', None), GaussianNIF): raise ValueError(f"the released sampler belongs to a GaussianNIF head, got {type(getattr(model, 'head', model)).__name__}")
     twin = nnx.clone(model); noise = twin.head.injection
     for part in (noise.log_sigma, *([noise.lower] if noise.covariance == 'dense' else [])): part[...] = jnp.zeros_like(part[...])
     return twin
@@ -196,15 +216,13 @@ def _named(found, dims):
 
 
 def _settings(config, n, t, s, sampler, dims, key, image_path='plain'):
-    along = _along(image_path)
-    if not (isinstance(n, (int, np.integer)) and n >= 10): raise ValueError(f'n must be a whole number of samples, at least 10, got {n!r}')
-    if not all(isinstance(v, (int, float)) and math.isfinite(v) and v >= 0 for v in (t, s)): raise ValueError(f't and s must be finite numbers, not negative, got t = {t!r}, s = {s!r}')
-    check_sampler(sampler, config.model)
+    along, n, t, s = _along(image_path), whole('n', n, 10), _size('t', t), _size('s', s)
+    check_sampler(sampler, config.model); check_key(key, needed=False)
     if parse_name(config.model)[0] == 'NF': s = 1.0                                   # an NF has no such noise
     if sampler == 'released' and s == 0 and t == 1: sampler = 'trained'               # on the manifold both draw the same images
     key = scoring_key() if key is None else key
     dims = _dims(dims, config.scale, along)
-    return dict(n=int(n), t=float(t), s=float(s), sampler=sampler, dims=dims, key=np.asarray(jax.random.key_data(key)).tolist(), **along)
+    return dict(n=n, t=t, s=s, sampler=sampler, dims=dims, key=np.asarray(jax.random.key_data(key)).tolist(), **along)
 
 
 def _compare(config, settings, runs, progress):
@@ -234,7 +252,7 @@ def sample_scores(config, *, n, t=1.0, s=1.0, sampler='trained', dims=None, refe
     through a colour map), for features of Inception and the test set alone, without `originals`. An NF ignores s. Kept beside the run; on the plain path all references at once.
     Raises `ValueError` for wrong arguments, `FileNotFoundError` for a run that has not finished, `DataError` where weights are missing.
     """
-    if reference not in PARTS: raise ValueError(f'reference must be one of {", ".join(PARTS)}, got {reference!r}')
+    _part(reference, 'reference')
     if image_path != 'plain' and reference != 'test': raise ValueError(f"image_path={image_path!r} is compared with the test set alone, got reference={reference!r}")
     settings = _settings(config, n, t, s, sampler, dims, key, image_path)
     found = cached(config, 'samples', settings, lambda: _compare(config, settings, runs, progress), runs=runs)
@@ -254,9 +272,9 @@ SIZES = {'smoke': dict(sweep=200, table=300), 'laptop': dict(sweep=2_000, table=
 def floor_of(config, n, *, dims=None, runs=None):
     """What training images get when they are scored as samples: dict(n, frechet, kid, se, precision, recall, coverage) of n of them, or of all of the part 'train' if it holds fewer.
 
-    Kept beside the run, and the same for every run of a data set. Raises `DataError` where weights are missing.
+    Kept beside the run, and the same for every run of a data set. Raises `ValueError` for n below 10 or unknown dims, `DataError` where weights are missing.
     """
-    dims = check_features(dims, config.scale)
+    n, dims = whole('n', n, 10), check_features(dims, config.scale)
     def compute():
         a, b = (reference_features(config, part, dims=dims, runs=runs) for part in ('train', 'test'))
         a, originals = a[:n], _had(config, 'originals', dims=dims, runs=runs)
@@ -272,7 +290,8 @@ def difference(a, b):
 
 
 def choose(points, z=2.0):
-    "(index, 'frechet' | 'kid') of the best of several scores at one n: the smallest Fréchet distance, unless KID's smallest is nearer by more than z standard errors."
+    "(index, 'frechet' | 'kid') of the best of several scores at one n: the smallest Fréchet distance, unless KID's smallest is nearer by more than z standard errors. Raises `ValueError` without a score."
+    if not len(points): raise ValueError(f'choose wants at least one score, got {points!r}')
     by_frechet, by_kid = (min(range(len(points)), key=lambda i: points[i][kind]['value']) for kind in ('frechet', 'kid'))
     overruled = by_frechet != by_kid and difference(points[by_kid], points[by_frechet])['z'] < -z
     return (by_kid, 'kid') if overruled else (by_frechet, 'frechet')
@@ -284,22 +303,33 @@ def grid_of(config):
 
 
 def _factors(grid):
-    grid = [float(f) for f in grid]
-    if not all(map(math.isfinite, grid)): raise ValueError(f'grid must hold finite numbers, got {grid}')
-    if not grid or sorted(set(grid)) != grid or grid[0] < 0: raise ValueError(f'grid must hold growing factors, none negative, got {grid}')
-    return grid
+    try: found = np.asarray(list(grid))
+    except (TypeError, ValueError): found = np.asarray('')
+    if found.ndim != 1 or found.dtype.kind not in 'iuf' or not (found.size and np.isfinite(found).all() and found[0] >= 0 and (np.diff(found.astype(float)) > 0).all()):
+        raise ValueError(f'grid must hold growing finite factors, none negative, got {grid!r:.80}')
+    return [float(f) for f in found]
+
+
+def _swept(config, grid, n):
+    "The factors and the number of samples of a sweep, those of the scale for None. Raises `ValueError` for others."
+    return _factors(grid_of(config) if grid is None else grid), whole('n', SIZES[config.scale]['sweep'] if n is None else n, 10)
+
+
+def _fresh(n_test, n):
+    "How many fresh samples are scored at the end: n for None, or 0. Raises `ValueError` for a few."
+    return n if n_test is None else n_test and whole('n_test', n_test, 10)
 
 
 def sweep(config, grid=None, sampler='trained', n=None, *, dims=None, reference='test', runs=None, progress=False):
-    "`sample_scores` at each factor on the noise's deviation in `grid` (default `grid_of(config)`), n samples each (default by scale), all from one key. A list of dicts."
-    n = n or SIZES[config.scale]['sweep']
-    return [sample_scores(config, n=n, s=s_of(f, sampler), sampler=sampler, dims=dims, reference=reference, key=sweep_key(), runs=runs, progress=progress) for f in _factors(grid or grid_of(config))]
+    "`sample_scores` at each factor on the noise's deviation in `grid` (default `grid_of(config)`), n samples each (default by scale), all from one key. A list of dicts. Raises `ValueError` for a grid that is empty, does not grow or holds a negative factor, and as `sample_scores` does."
+    grid, n = _swept(config, grid, n)
+    return [sample_scores(config, n=n, s=s_of(f, sampler), sampler=sampler, dims=dims, reference=reference, key=sweep_key(), runs=runs, progress=progress) for f in grid]
 
 
 def swept(config, grid=None, sampler='trained', n=None, *, dims=None, runs=None):
-    "Has `sweep` been called with these arguments before?"
-    n = n or SIZES[config.scale]['sweep']
-    return all(scored(config, n=n, s=s_of(f, sampler), sampler=sampler, dims=dims, key=sweep_key(), runs=runs) for f in _factors(grid or grid_of(config)))
+    "Has `sweep` been called with these arguments before? Raises `ValueError` as it does."
+    grid, n = _swept(config, grid, n)
+    return all(scored(config, n=n, s=s_of(f, sampler), sampler=sampler, dims=dims, key=sweep_key(), runs=runs) for f in grid)
 
 
 def grid_at_hand(config, sampler='trained', *, dims=None, runs=None):
@@ -312,33 +342,34 @@ def best_s(config, grid=None, sampler='trained', n=None, *, n_test=None, dims=No
     """s chosen on training images, scored once against the test set: dict(s, factor, by, sampler, s_is, n, n_reference, points, at_edge, test).
 
     Of the grid (factors on the deviation) n samples each are compared with part of the training set and `choose` picks; `test` is `sample_scores` of n_test (default n)
-    fresh samples at that s; None for n_test = 0. at_edge: the grid's last point was best. Raises `ValueError` for an NF, which has no s, and as `sample_scores` does. [paper B.1]
+    fresh samples at that s; None for n_test = 0. at_edge: the grid's last point was best. Raises `ValueError` for an NF, which has no s, and as `sweep` does. [paper B.1]
     """
     if parse_name(config.model)[0] == 'NF': raise ValueError('an NF has no s to choose')
-    n = n or SIZES[config.scale]['sweep']
+    grid, n = _swept(config, grid, n); n_test = _fresh(n_test, n)
     points = sweep(config, grid, sampler, n, dims=dims, reference='train', runs=runs, progress=progress)
     best, by = choose(points)
     chosen = points[best]
-    test = None if n_test == 0 else sample_scores(config, n=n_test or n, s=s_of(chosen['factor'], sampler), sampler=sampler, dims=dims, runs=runs, progress=progress)
+    test = None if n_test == 0 else sample_scores(config, n=n_test, s=s_of(chosen['factor'], sampler), sampler=sampler, dims=dims, runs=runs, progress=progress)
     return dict(s=s_of(chosen['factor'], sampler), factor=chosen['factor'], by=by, sampler=sampler, s_is=MEANINGS[sampler], n=n, n_reference=chosen['n_reference'], chosen_on='train',
                 at_edge=len(points) > 1 and best == len(points) - 1, test=test,
                 points=[dict(factor=p['factor'], frechet=p['frechet']['value'], kid=p['kid']['value'], kid_se=p['kid']['se']) for p in points])
 
 
 def t_at_hand(config, grid=T_GRID, n=None, *, dims=None, runs=None):
-    "May `best_t` choose: is each point of its sweep on disk, or may it be made (`may_score`)?"
-    return may_score(config, runs=runs) or all(scored(config, n=n or SIZES[config.scale]['sweep'], t=t, dims=dims, key=sweep_key(), runs=runs) for t in _factors(grid))
+    "May `best_t` choose: is each point of its sweep on disk, or may it be made (`may_score`)? Raises `ValueError` as `best_t` does."
+    grid, n = _swept(config, _factors(grid), n)
+    return may_score(config, runs=runs) or all(scored(config, n=n, t=t, dims=dims, key=sweep_key(), runs=runs) for t in grid)
 
 
 def best_t(config, grid=T_GRID, n=None, *, n_test=None, dims=None, runs=None, progress=False):
     """What `best_s` does for s, for the temperature of a model at s = 1: t, a factor on the prior's variance, chosen on training images and scored once against the test set.
 
     An NF has no s; this is the knob that it has, so that a NIF at its best s meets an NF at its best t. Returns dict(t, by, n, n_reference, points, at_edge, test), as `best_s`;
-    at_edge: the first or the last point of the grid was best. Raises what `sample_scores` raises.
+    at_edge: the first or the last point of the grid was best. Raises what `sweep` raises.
     """
-    n = n or SIZES[config.scale]['sweep']
-    points = [sample_scores(config, n=n, t=t, dims=dims, reference='train', key=sweep_key(), runs=runs, progress=progress) for t in _factors(grid)]
+    grid, n = _swept(config, _factors(grid), n); n_test = _fresh(n_test, n)
+    points = [sample_scores(config, n=n, t=t, dims=dims, reference='train', key=sweep_key(), runs=runs, progress=progress) for t in grid]
     best, by = choose(points)
-    test = None if n_test == 0 else sample_scores(config, n=n_test or n, t=points[best]['t'], dims=dims, runs=runs, progress=progress)
+    test = None if n_test == 0 else sample_scores(config, n=n_test, t=points[best]['t'], dims=dims, runs=runs, progress=progress)
     return dict(t=points[best]['t'], by=by, n=n, n_reference=points[best]['n_reference'], chosen_on='train', at_edge=len(points) > 1 and best in (0, len(points) - 1), test=test,
                 points=[dict(t=p['t'], frechet=p['frechet']['value'], kid=p['kid']['value'], kid_se=p['kid']['se']) for p in points])

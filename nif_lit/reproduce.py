@@ -9,7 +9,7 @@ __all__ = ['FIGURES', 'find_figures', 'work', 'train_all', 'reproduce']
 import time
 from pathlib import Path
 from . import architectures, deep, embeddings, off_manifold, paper_and_code, reconstructions, samples, table1, table2, temperature
-from .checks import nearest
+from .checks import nearest, whole
 from .data import DATASETS
 from .experiments import SCALES, default_out, finished, keep_record, make, provenance, run, runs_folder, trains
 from .pictures import gallery, text_table
@@ -20,7 +20,8 @@ FIGURES = {figure.name: figure for figure in (*table2.FIGURES, *table1.FIGURES, 
 
 
 def find_figures(names=('all',)):
-    "The Figures of some names or aliases, in the order of `FIGURES`; 'all' for every one that is no part of another. Raises `ValueError` with the nearest known name."
+    "The Figures of a name, or of several names or aliases, in the order of `FIGURES`; 'all' for every one that is no part of another. Raises `ValueError` with the nearest known name."
+    names = [names] if isinstance(names, str) or (names is not None and not hasattr(names, '__iter__')) else names
     aliases = {alias: figure.name for figure in FIGURES.values() for alias in figure.aliases}
     wanted = {aliases.get(name, name) for name in (name if name in aliases else nearest('figure or table', name, ['all', *FIGURES]) for name in names or ['all'])}
     return [figure for name, figure in FIGURES.items() if name in wanted or ('all' in wanted and not figure.part_of)]
@@ -49,13 +50,13 @@ def reproduce(names=('all',), *, scale='smoke', dataset=None, seeds=None, out=No
     """Makes the named figures and tables: trains what they need (or reads it), draws them, and writes JSON, PNG and index.html under out (default: `default_out`).
 
     names: of `FIGURES`, their aliases, or 'all'. dataset: only runs on that set; seeds: only the first so many. Returns the path of the gallery. Interrupted, the same call goes on where it
-    stopped. A figure that uses no run of that data set is passed over; with NIF_LIT_TRAIN=0 one whose runs are missing is said to be not run. Raises `ValueError` for an unknown name; asked for
+    stopped. A figure that uses no run of that data set is passed over; with NIF_LIT_TRAIN=0 one whose runs are missing is said to be not run. Raises `ValueError` for an unknown name, and seeds that are no positive whole number; asked for
     one figure whose runs are missing, with NIF_LIT_TRAIN=0, `RuntimeError`, as where out holds a record of more runs than this one would.
     """
     figures = find_figures(names)
-    nearest('scale', scale, SCALES)
+    nearest('scale', scale, SCALES); seeds = None if seeds is None else whole('seeds', seeds)
     if dataset is not None: nearest('data set', dataset, DATASETS)
-    wanted = {c.name: c for f in figures for c in f.needs(scale) if dataset in (None, c.dataset) and c.seed < (seeds or 99)}
+    wanted = {c.name: c for f in figures for c in f.needs(scale) if dataset in (None, c.dataset) and (seeds is None or c.seed < seeds)}
     if dataset is not None and not wanted: raise ValueError(f'no figure among {", ".join(f.name for f in figures)} uses {dataset!r} at {scale} scale')
     needed_by_all = {c.name: c for f in figures for c in f.needs(scale)}
     out = Path(out or default_out(scale, needed_by_all, wanted, dataset=dataset, seeds=seeds))

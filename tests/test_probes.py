@@ -166,3 +166,19 @@ def test_the_figure_says_what_was_not_run(monkeypatch, tmp_path):
         assert set(minus) == ({'NF', 'NF, PCA-16', 'pixels, PCA-16'} if any(c.model == 'NF' for c in there) else {'pixels, PCA-16'}) if of['rows'].get('NIF-16, mode') else not minus
         assert all((tmp_path/s['png']).is_file() for s in sections) and 'digits' in e.sentence(record)
     assert {c.dataset for c in e.needs('laptop')} == {'fashion_mnist', 'cifar10'}
+
+
+@pytest.mark.parametrize('call, match', [
+    (lambda f: replace(f, train_labels=f.train_labels / 2), 'blobs, train part: labels must be whole numbers from 0, got float64'), (lambda f: replace(f, test_labels=f.test_labels - 3), 'labels must be .* got int64'), (lambda f: replace(f, test_labels=np.full(90, np.nan)), 'labels must be'),
+    (lambda f: first(f, 99), 'M must lie between 1 and 5, got 99'), (lambda f: first(f, -1), 'M must be a positive whole number, got -1'), (lambda f: pca_features(f, 1.5), 'got 1.5'), (lambda f: random_projection(f, 0), 'got 0'), (lambda f: random_projection(f, 2, seed=-1), 'seed must be'),
+    (lambda f: f.noise(0), 'dims must be a positive whole number, got 0'), (lambda f: f.noise(seed=-1), 'seed must be a whole number from 0'),
+    (lambda f: knn_accuracy(f, ks=()), 'ks must be a list of at least one value, got \\(\\)'), (lambda f: knn_accuracy(f, ks=(0, 1)), 'each of ks must be .* got 0'), (lambda f: knn_accuracy(f, ks=3), 'ks must be a list'), (lambda f: knn_accuracy(f, scales=()), 'scales must be a list'),
+    (lambda f: knn_accuracy(f, scales='raw'), "got 'raw'"), (lambda f: linear_probe(f, Cs=()), 'Cs must be a list'), (lambda f: linear_probe(f, Cs=(0, 1)), 'each of Cs must be .* got 0'), (lambda f: linear_probe(f, max_iter=0), 'max_iter must be'),
+    (lambda f: p.nearest_labels(f.train, f.train_labels[1:], f.test, 1), 'expected 120 labels, got shape \\(119,\\)'), (lambda f: p.nearest_labels(f.train, f.train_labels, f.test, 1.5), 'k must be'), (lambda f: p.vote(np.array([[-1, 0]])), 'labels must be'), (lambda f: p.vote(np.arange(3)), r'expected labels \(n, k\)'),
+    (lambda f: picture_accuracy(f.test[:, :2], f.test_labels[1:]), 'expected 90 labels'), (lambda f: picture_accuracy(f.test[:5, :2], f.test_labels[:5], k=5), 'the 4 points that vote, got 5'), (lambda f: picture_accuracy(f.test[:, :2], f.test_labels, known=f.test_labels), 'True and False'),
+    (lambda f: picture_accuracy(f.test[:, :2], f.test_labels, known=np.ones(90, bool)), 'one False at least'), (lambda f: p.umap_embedding(f.test, f.test_labels / 2), 'whole numbers from -1'), (lambda f: p.umap_embedding(f.test, n_neighbors=1), 'n_neighbors must be a whole number from 2'),
+    (lambda f: p.scatter_figure({'a': (f.test[:3, :2], [0, 12, 1])}, 'xyz'), 'labels must lie below 3, the number of classes, got 12'), (lambda f: p.scatter_figure({'a': (f.test[:3, :2], [0, -1, 1])}, 'xyz'), "'a': labels must be"), (lambda f: p.scatter_figure({'a': (f.test[:0, :2], np.arange(0))}, 'xyz'), 'expected points'),
+    (lambda f: p.scatter_figure({'a': (f.test[:1, :2], [0])}, 'xyz', columns=0), 'columns must be'), (lambda f: compare_probes(dict(correct='1'), dict(correct='0')), 'two images or more, got 1'), (lambda f: hits({}), "whose 'correct' is a text of 0 and 1"), (lambda f: hits(dict(correct='12')), 'a text of 0 and 1'),
+    (lambda f: latents_of(NF(3, steps=1, hidden=4), np.ones((2, 3)), batch_size=0), 'batch_size must be'), (lambda f: latents_of(NF(3, steps=1, hidden=4), np.ones((2, 3)), kinds=()), 'kinds must be a list'), (lambda f: subset(load('digits'), n_train=-5), 'n_train must be')])
+def test_a_wrong_argument_is_a_value_error(call, match):
+    with pytest.raises(ValueError, match=match): call(blobs())

@@ -197,3 +197,27 @@ def test_bfloat16_by_pytorch_is_the_same_network():
     images = np.random.default_rng(1).integers(0, 256, (2, 28, 28, 3), np.uint8)
     plain, fast = (InceptionFeatures(network, batch_size=2, compute=c)(images, bits=8) for c in ('float32', 'bfloat16'))
     assert np.abs(plain - fast).mean() < 0.02 * plain.std()
+
+
+def images(n, side=2): return np.zeros((n, side, side, 1), np.uint8)
+
+
+@pytest.mark.parametrize('call, match', [
+    (lambda: protocol.floor_of(NIF, -5), 'n must be a whole number from 10, got -5'), (lambda: protocol.floor_of(NIF, 50, dims=64.0), 'dims must be one of'), (lambda: sample_scores(NIF, n=True), 'got True'), (lambda: sample_scores(NIF, n=40, key=3), 'key must be one JAX key'),
+    (lambda: sample_scores(NIF, n=40, s=True), 's must be one number, finite and not negative, got True'), (lambda: scored(NIF, n=40, t=np.ones(2)), 't must be one number'),
+    (lambda: protocol.sweep(NIF, []), 'grid must hold .* got \\[\\]'), (lambda: protocol.sweep(NIF, n=0), 'from 10, got 0'), (lambda: protocol.sweep(NIF, np.ones((2, 2))), 'grid must hold'), (lambda: protocol.sweep(NIF, 'abc'), "got 'abc'"), (lambda: protocol.sweep(NIF, 3), 'grid must hold'),
+    (lambda: protocol.swept(NIF, []), 'grid must hold'), (lambda: protocol.swept(NIF, n=0), 'got 0'), (lambda: best_s(NIF, []), 'grid must hold'), (lambda: best_s(NIF, n=0), 'got 0'), (lambda: best_s(NIF, n_test=-1), 'n_test must be .* got -1'),
+    (lambda: protocol.best_t(NF, n=0), 'got 0'), (lambda: protocol.best_t(NF, None), 'grid must hold'), (lambda: protocol.best_t(NF, n_test=3), 'n_test must be'), (lambda: protocol.t_at_hand(NF, n=0), 'got 0'), (lambda: protocol.t_at_hand(NF, ()), 'grid must hold'),
+    (lambda: s_of(0.5, 'foo'), "sampler must be 'trained' or 'released', got 'foo'"), (lambda: factor_of(0.5, 'foo'), "got 'foo'"), (lambda: s_of(-1, 'trained'), 'factor must be .* got -1'), (lambda: s_of(float('nan'), 'released'), 'got nan'), (lambda: factor_of(-1, 'released'), 's must be .* got -1'),
+    (lambda: protocol.reference_images(NIF, 'foo'), "part must be one of test, originals, train, got 'foo'"), (lambda: protocol.extractor(NIF, 'foo'), 'dims must be one of'), (lambda: check_features(64, 'foo'), "unknown scale 'foo'"), (lambda: protocol.dims_at('foo'), "unknown scale 'foo'"),
+    (lambda: protocol.PixelFeatures(images(9), 3, dims=0), 'dims must be a positive whole number, got 0'), (lambda: protocol.PixelFeatures(images(9), 3, dims=5), '9 images of 4 numbers have at most 4'), (lambda: protocol.PixelFeatures(images(9, 4), 3, dims=10), 'at most 9'),
+    (lambda: protocol.PixelFeatures(images(9), 3, dims=2, most=0), 'most must be'), (lambda: protocol.PixelFeatures(images(0), 3), 'expected images'), (lambda: protocol.PixelFeatures(images(9), 3, dims=2)(3, bits=3), 'expected images'),
+    (lambda: choose([]), 'at least one score'), (lambda: protocol.unit_noise(3), 'got int')])
+def test_a_wrong_argument_is_a_value_error(call, match):
+    with pytest.raises(ValueError, match=match): call()
+
+
+def test_numbers_of_numpy_are_numbers():
+    settings = lambda *v: protocol._settings(NIF, *v, 'trained', None, None)
+    assert settings(np.int64(40), np.float32(0.5), np.int32(2)) == settings(40, 0.5, 2) and protocol._factors(np.linspace(0, 1, 3)) == protocol._factors((0, 0.5, 1)) == [0.0, 0.5, 1.0]
+    assert s_of(np.float32(0.5), 'trained') == 0.25 and not protocol.swept(NIF, np.linspace(0, 1, 3)) and protocol.PixelFeatures(images(9), 3, dims=4).axes.shape == (4, 4)

@@ -204,3 +204,23 @@ def test_numbers_in_the_project_can_be_put_back(tmp_path):
         config = experiments.restore_numbers(path, runs=tmp_path)
         result = run(config, runs=tmp_path, progress=False)
         assert len(result['test_bits']) == result['test_bits_per_dim']['n'] and finished(config, runs=tmp_path) and not finished(config, runs=tmp_path, parameters=True)
+
+
+def one(**changes): return experiments.experiment('digits', 'NF', **changes)
+
+
+@pytest.mark.parametrize('call, match', [
+    (lambda: one(seed=-1), 'seed must be a whole number from 0, got -1'), (lambda: one(seed=True), 'got True'), (lambda: one(seed=1.5), 'got 1.5'), (lambda: one(seed=2 ** 32), 'seed must be'), (lambda: one(bits=9), 'bits must be a whole number from 1 to 8, got 9'), (lambda: one(images=-1), 'images must be .* got -1'),
+    (lambda: one(minutes=0), 'minutes must be .* got 0'), (lambda: one(variant='foo'), "unknown variant 'foo'"), (lambda: one(compute='float'), "did you mean 'float32'"), (lambda: one(split='foo'), "unknown split 'foo'"), (lambda: one(steps=0), 'steps must be'), (lambda: one(warmup=-1), 'warmup must be'),
+    (lambda: one(learning_rate=-1), 'learning_rate must be'), (lambda: one(step=3), "unknown field 'step'; did you mean 'steps'"), (lambda: plan('smoke', seeds=-1), 'seeds must be a positive whole number, got -1'), (lambda: plan('smoke', seeds=0), 'got 0'), (lambda: plan('smoke', ''), "unknown data set ''"),
+    *[(lambda name=name: experiments.cached(one(), name, {}, dict, runs='nowhere'), 'the name of a score') for name in ('../x', 'a/b', '', 'x.json', 3)], (lambda: experiments.is_cached(one(), '../x', {}), 'the name of a score'),
+    (lambda: make('fig4'), "make takes a Figure, got 'fig4'; nif_lit.reproduce.find_figures"), (lambda: make(TABLE2, seeds=0), 'seeds must be'), (lambda: make(TABLE2, foo=3), "unknown field 'foo'"), (lambda: make(TABLE2, dataset='cifar-10'), "Table 2 uses no run of dataset='cifar-10' at smoke scale"),
+    (lambda: find_figures(3), 'unknown figure or table 3'), (lambda: find_figures('fig33'), "unknown figure or table 'fig33'"), (lambda: reproduce(seeds=-1), 'seeds must be'), (lambda: reproduce('table2', seeds=0), 'seeds must be')])
+def test_a_wrong_argument_is_a_value_error(call, match, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=match): call()
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_name_is_a_list_of_one():
+    assert find_figures('fig6') == find_figures(['fig6']) and find_figures('all') == find_figures()

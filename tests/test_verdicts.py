@@ -269,3 +269,14 @@ def test_a_row_says_when_its_rule_came_late_and_when_its_own_condition_is_met(tm
     late = {name for name, rule in accept().items() if rule.get('known')}
     marked = {r['rule'] for r in verdicts(Path(__file__).parent.parent/'results') if 'some of its data known' in r['note']}
     assert late == {'heat', 'distorts', 'small_M'} and marked <= late and all('Known when this was written' in accept()[name]['reason'] for name in late)
+
+@pytest.mark.parametrize('kind, found, printed, match', [
+    ('not_worse', dict(value=0.0, se=float('nan')), None, 'se must be one number, finite and not negative, got nan'), ('equal', dict(value=0.0, se=-1.0), None, 'got -1'), ('not_worse', dict(value=0.0), None, "'not_worse' needs se of a finding"), ('equal', dict(value=0.0, se=None), None, 'needs se'),
+    ('lower', dict(value=-1.0), None, "'lower' needs significant"), ('share', dict(value=0.5), None, "'share' needs verdicts"), ('share', dict(value=0.5, verdicts=['foo']), None, "unknown verdict 'foo'"), ('gap', dict(value=1.0), None, 'printed must be one number, finite, got None'),
+    ('gap', dict(value=1.0), float('nan'), 'got nan'), ('ratio', dict(value=1.0), 0, 'finite and not 0, got 0'), ('gap', dict(value='a'), 1.0, "value must be one number, finite, got 'a'"), ('gape', None, 1.0, "comparison must be one of .* got 'gape'")])
+def test_a_finding_that_cannot_be_judged_is_a_value_error(kind, found, printed, match):
+    with pytest.raises(ValueError, match=match): judge(dict(comparison=kind, reproduced=0.1, near=0.2), found, printed)
+
+
+def test_a_share_of_nothing_is_not_run():
+    assert {judge(dict(comparison='share', reproduced=0.5, near=0.2), dict(value=0.0, verdicts=v)) for v in ([], ['not run'])} == {'not run'}
