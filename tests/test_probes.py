@@ -152,7 +152,7 @@ def test_the_figure_says_what_was_not_run(monkeypatch, tmp_path):
     def probes_of(c):
         M = e.parse_name(c.model)[1]
         return {f'{c.model}, {kind}': score(M) for kind in e.KIND_NAMES.values()} if M else {'NF': score(64)} | {f'NF, PCA-{m}': score(m) for m in (8, 16, 32)}
-    monkeypatch.setattr(e, 'probes_of', probes_of)
+    monkeypatch.setattr(e, 'probes_of', probes_of); monkeypatch.setattr(e, 'images_seen', lambda c: 100)
     monkeypatch.setattr(e, 'yardsticks_of', lambda c: {'pixels': score(64)} | {f'pixels, PCA-{m}': score(m) for m in (8, 16, 32)})
     monkeypatch.setattr(e, 'pictures_of', lambda c, noise=None: {w: dict(points=rng.normal(size=(360, 2)).tolist(), accuracy=0.1, se=0.02, n=360, k=15) for w in e.WAYS})
     configs = e.needs('smoke')
