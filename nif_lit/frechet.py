@@ -179,7 +179,7 @@ class Block(nnx.Module):
 class Inception(nnx.Module):
     """Inception-v3 (2015-12-05) up to the features of `dims`: (n, h, w, 3) in [-1, 1] -> dict dims -> (n, dims), spatial means, all that lie on the way.
 
-    At h = w = 299 these are pytorch-fid's; 1280, after Mixed_7a, is ours. The parts are named as in torchvision. Random weights here: see `InceptionFeatures.load`.
+    At h = w = 299 these are pytorch-fid's; 1280, after Mixed_7a, is ours. The parts are named as in torchvision. rng: a NumPy Generator for random weights; without one all are zeros, to be filled (`fill`, `InceptionFeatures.load`).
     """
     def __init__(self, dims=2048, *, rng=None):
         self.dims = check_dims(dims)
@@ -414,11 +414,12 @@ class InceptionFeatures:
     """Images -> features of Inception-v3, in batches of one shape, compiled once per image size.
 
     `features = InceptionFeatures.load(768)`, then `features(images, bits=3)`: float32 (n, 768). `source` says which weights are inside.
-    compute: 'float32', 'bfloat16' (by PyTorch, where it is installed) or 'auto', the faster of the two here. Raises `ValueError` for another, for what is no `Inception`, and for a batch_size that is no positive whole number.
+    compute: 'float32', 'bfloat16' (by PyTorch, where it is installed) or 'auto', the faster of the two here. Raises `ValueError` for another, for what is no `Inception` or one without weights, and for a batch_size that is no positive whole number.
     """
     def __init__(self, network, source='random weights', batch_size=None, compute='float32'):
         if not isinstance(network, Inception): raise ValueError(f'InceptionFeatures takes an Inception, got {type(network).__name__}')
         self.compute, batch_size = check_features_compute(compute), None if batch_size is None else whole('batch_size', batch_size)
+        if not np.any(network.Conv2d_1a_3x3.weight[...]): raise ValueError('this Inception holds zeros, and all its features would be 0: InceptionFeatures.load(dims) reads weights, Inception(dims, rng=np.random.default_rng(0)) draws some')
         self.dims, self.source, self.batch_size = network.dims, source, batch_size or (32 if self.compute == 'bfloat16' else 16 if jax.default_backend() == 'cpu' else 128)
         self._graphdef, self._state = nnx.split(network)
         self._run = InTorch(network) if self.compute == 'bfloat16' else partial(_features, self._graphdef, self._state)

@@ -327,7 +327,8 @@ def test_a_set_is_at_no_distance_from_itself():
 
 
 @pytest.mark.parametrize('call, match', [
-    (lambda: InceptionFeatures(Inception(64), batch_size=-1), 'batch_size must be a positive whole number, got -1'), (lambda: InceptionFeatures(Inception(64), batch_size=0), 'got 0'), (lambda: InceptionFeatures(3), 'takes an Inception, got int'), (lambda: InceptionFeatures(Inception(64))(3, bits=3), 'expected images'),
+    (lambda: InceptionFeatures(Inception(64)), 'holds zeros'),
+    (lambda: InceptionFeatures(Inception(64), batch_size=-1), 'batch_size must be a positive whole number, got -1'), (lambda: InceptionFeatures(Inception(64), batch_size=0), 'got 0'), (lambda: InceptionFeatures(3), 'takes an Inception, got int'), (lambda: InceptionFeatures(Inception(64, rng=np.random.default_rng(0)))(3, bits=3), 'expected images'),
     (lambda: f.check_dims(64.0), 'dims must be one of .* got 64.0'), (lambda: f.check_dims('64'), "got '64'"), (lambda: f.resize_matrix(0), 'n must be'), (lambda: f.resize_matrix(4, 0), 'size must be'), (lambda: f.network_input(np.zeros((4, 4))), r'\(n, H, W, 3\), got \(4, 4\)'),
     (lambda: neighbour_scores(np.eye(4), np.eye(4), True), 'k must be a positive whole number, got True'), (lambda: neighbour_scores(np.eye(4), np.eye(4), 1, chunk=0), 'chunk must be'), (lambda: as_rgb(np.zeros((1, 4, 4, 3), np.uint8), 3, 'released', quality=101), 'quality must be .* got 101')])
 def test_a_wrong_argument_is_a_value_error(call, match):
