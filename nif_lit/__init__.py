@@ -36,10 +36,11 @@ def __dir__(): return __all__ + ['__version__']
 
 
 def _console():
-    "The command `nif_lit`: Ctrl-C while it still loads ends as it does later, in one line and with 130."
-    try: from nif_lit.cli import console
-    except KeyboardInterrupt:
-        import sys
-        print('\nnif_lit: stopped; the same command goes on', file=sys.stderr)
-        raise SystemExit(130) from None
+    "The command `nif_lit`. Ctrl-C while its parts load ends it at once, in one line and with 130: raised into their C code it would be lost, or come out as another error."
+    import os, signal, sys
+    def stop(number, frame):
+        if hasattr(sys.modules.get('nif_lit.training'), 'fit'): raise KeyboardInterrupt          # all is loaded
+        os.write(2, b'\nnif_lit: stopped; the same command goes on\n'); os._exit(130)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler: signal.signal(signal.SIGINT, stop)
+    from nif_lit.cli import console
     console()
