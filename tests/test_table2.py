@@ -39,8 +39,8 @@ def test_training_images_are_scored_once_and_only_where_they_may_be(tmp_path, mo
     config, asked = experiment('digits', 'NIF-8'), []
     monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path))
     assert table2.training_bits(config) is None
-    monkeypatch.setattr(table2, 'may_score', lambda c: True)
-    monkeypatch.setattr(table2, 'load_run', lambda c: ('the model',))
+    monkeypatch.setattr(table2, 'may_score', lambda c, runs=None: True)
+    monkeypatch.setattr(table2, 'load_run', lambda c, runs=None: ('the model',))
     def score(model, images, key, n_samples): asked.append((model, len(images), n_samples)); return np.arange(len(images)) / 3
     monkeypatch.setattr(table2, 'bits_per_dim_of', score)
     monkeypatch.setattr(table2, 'TRAIN_SCORED', 7)
