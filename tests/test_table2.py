@@ -45,7 +45,7 @@ def test_training_images_are_scored_once_and_only_where_they_may_be(tmp_path, mo
     monkeypatch.setattr(table2, 'bits_per_dim_of', score)
     monkeypatch.setattr(table2, 'TRAIN_SCORED', 7)
     np.testing.assert_allclose(table2.training_bits(config), np.arange(7) / 3, atol=1e-6)
-    monkeypatch.setattr(table2, 'may_score', lambda c: False)
+    monkeypatch.setattr(table2, 'may_score', lambda c, runs=None: False)
     assert len(table2.training_bits(config)) == 7 and asked == [('the model', 7, 1)]
 
 
