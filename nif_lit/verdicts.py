@@ -192,13 +192,13 @@ def _best_s(row, records):
         best, gain, one = dig(cell, 'scores', sampler, 'best'), dig(cell, 'gain', sampler), dig(cell, 'scores', sampler, '1')
         if best is None or gain is None or one is None: continue
         end = any(dig(c, sampler, 'at_edge') for c in cell.get('choices', {}).values()) and max(best['factors']) > 0
-        told.append(f"{m} {sum(best['factors']) / len(best['factors']):.2f}" + ' (the end of the grid, counted as no gain)' * end)
+        told.append(f"{m} {sum(best['factors']) / len(best['factors']):.2f}" + '†' * end)
         from_zero = changed(gain['ratio'], gain['kid'], error_of(records, gain, 'gain', sampler, None))
         from_one = changed(best['frechet'] / one['frechet'] - 1, best['kid'] - one['kid'], math.hypot(best['se'], one['se']))
         pairs.append(changed(0.0, 0.0, 0.0) if end or max(best['factors']) == 0 else max(from_zero, from_one, key=lambda c: c['value']))
     found = _mean_change(pairs)
     if found and not any(p['value'] for p in pairs): found['text'] = 'no gain: each chosen s is 0 or the end of the grid'
-    return found and (_half(records, dataset, pairs, found['text']) or dict(found, note='chosen factor on the deviation: ' + ', '.join(told) + _counted(records, dataset)))
+    return found and (_half(records, dataset, pairs, found['text']) or dict(found, note='chosen factor on the deviation: ' + ', '.join(told) + ('; †: the end of the grid, counted as no gain' if any('†' in t for t in told) else '') + _counted(records, dataset)))
 
 
 def _reverts(row, records):
