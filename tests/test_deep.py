@@ -30,9 +30,9 @@ def test_needs_train_all_models_on_the_same_images():
 
 def test_a_figure_with_runs_missing(tmp_path, monkeypatch):
     config = experiment('digits', 'NF')
-    write_json(tmp_path/'runs'/config.name/'result.json', dict(test_bits=[1.0, 2.0, 1.5]))
+    write_json(tmp_path/'runs'/config.name/'result.json', dict(test_bits=[1.0, 2.0, 1.5], images_seen=64))
     near = dict(recall=0.5, coverage=1.0, precision=0.7, n=9, n_reference=3, k=5)
-    fake = dict(sample_scores=lambda config, **kw: dict(neighbours=near, frechet=dict(value=1.0, name='FD-pixels'), kid=dict(value=0.1, se=0.01), dims='pixels'),
+    fake = dict(sample_scores=lambda config, **kw: dict(neighbours=near, frechet=dict(value=1.0, name='FD-pixels'), kid=dict(value=0.1, se=0.01, name='KID-pixels'), dims='pixels'),
                 load_run=lambda config, **kw: (None, {}), draw_samples=lambda model, key, n, **kw: np.full((n, 4, 4, 1), int(kw['t']) % 8, np.uint8))
     for name, thing in fake.items(): monkeypatch.setattr(f'nif_lit.deep.{name}', thing)
     monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path/'runs'))
