@@ -308,7 +308,7 @@ def unequal(config):
 
 
 GREY = ('fashion_mnist', 'NIF-128')                                                                                       # its images pass the released code's colour map
-def tried_told(key, base, changed):
+def tried_told(base, changed):
     "(record, text) of two finished runs of `tried`: paired by image where both have the same test images, else the difference of their means."
     a, b = (np.array(_result(c)['test_bits']) for c in (base, changed))
     seen = f'at {_result(changed)["images_seen"]:,} images of {changed.dataset}'
@@ -379,7 +379,7 @@ def draw_differences(configs, out, progress=True):
         elif kept.get('candidates', {}).get(label, {}).get('shift'): d, seen, where = kept['candidates'][label]['shift'], kept['candidates'][label]['images_seen'], kept['dataset']
         else: continue
         found[key] = d, f'{label}: {d["mean"]:+.4f} ± {d["se"]:.4f} bits/dim at {seen:,} images of {where}'
-    found |= {key: tried_told(key, *pair) for key, pair in pairs.items()}
+    found |= {key: tried_told(*pair) for key, pair in pairs.items()}
     grey = pick(GREY[0], 'NF'), pick(*GREY)
     if all(grey) and (e := image_path(*grey, SIZES[configs[0].scale]['sweep'])):
         tell = lambda p: f'{_score(p["nf"])} of the NF, {_score(p["nif"])} of {GREY[1]} on its manifold ({p["ratio"]:+.0%}, KID {p["kid"]["z"]:+.1f} SE)'

@@ -184,7 +184,8 @@ def scores_of(config, runs, nf=None):
     at s = 0 and 1, the sweep over s, or over an NF's t, the best of it at both sizes (Table 1, Fig. 6, 10), and temperatures (Fig. 1, 12 to 14). nf: the Experiment of the data set's NF, for
     the point of equal heat, or None where it has not finished.
     """
-    kind, (sweep, table), k = parse_name(config.model)[0], protocol.SIZES[config.scale].values(), dict(runs=runs)
+    kind, sizes, k = parse_name(config.model)[0], protocol.SIZES[config.scale], dict(runs=runs)
+    sweep, table = sizes['sweep'], sizes['table']
     one = lambda n, **how: partial(sample_scores, config, n=n, **how, **k)
     calls = [partial(floor_of, config, n, **k) for n in (sweep, table)]
     if kind == 'NF':
