@@ -17,8 +17,13 @@ def keep(folder, runs, scale):
 
 
 def restore(folder, runs):
-    "Puts every file of `folder` back under `runs`; returns the Experiments. Raises `ValueError` for a file that is none of ours, before anything of it is written."
-    return [restore_numbers(path, runs=runs) for path in sorted(Path(folder).glob('*.json'))]
+    "Puts every file of `folder` back under `runs`, but for runs trained or begun there; returns the names of those put back and of those left. Raises `ValueError` for a file that is none of ours, before anything of it is written."
+    back, left = [], []
+    for path in sorted(Path(folder).glob('*.json')):
+        name = restore_numbers(path, runs=runs).name
+        home = Path(runs)/name/'result.json'
+        (back if home.exists() and json.loads(home.read_text()).get('test_bits') == json.loads(path.read_text())['result'].get('test_bits') else left).append(name)
+    return back, left
 
 
 def repeats(path, first, again, scale):
@@ -48,9 +53,10 @@ def main(arguments=None):
     if a.what == 'restore' and not Path(a.folder).is_dir(): parser.error(f'{a.folder} is no folder')
     if a.what == 'repeats' and not (a.again and Path(a.again).is_dir()): parser.error('repeats needs --again, a folder of runs')
     if a.what == 'repeats': print(f'{len(repeats(a.folder, runs, a.again, a.scale))} runs added to {a.folder}'); return
-    try: done = keep(a.folder, runs, a.scale) if a.what == 'keep' else restore(a.folder, runs)
+    try: done, left = (keep(a.folder, runs, a.scale), []) if a.what == 'keep' else restore(a.folder, runs)
     except ValueError as error: parser.error(str(error))
     print(f'{len(done)} runs ' + (f'kept in {a.folder}, {sum(p.stat().st_size for p in done) / 1e6:.1f} MB' if a.what == 'keep' else f'restored under {runs}'))
+    if left: print(f'left as they are, since they were trained or begun there: {", ".join(left)}')
 
 
 if __name__ == '__main__': main()

@@ -8,6 +8,7 @@ from nif_lit.experiments import DATASETS_AT, SCALES, by_model, finished, make, p
 from nif_lit.paper_and_code import noiseless_at_hand
 from nif_lit.reproduce import FIGURES, find_figures, reproduce, train_all, work
 from nif_lit.table2 import TABLE2, cells_of, difference_by_seed
+from nif_lit.training import Interrupted
 
 
 def test_every_figure_and_table_of_the_paper_has_a_name():
@@ -173,6 +174,55 @@ def test_numbers_without_parameters_serve_what_is_made_of_numbers(tmp_path, monk
     monkeypatch.delenv('NIF_LIT_TRAIN'); run(nf, progress=False, parameters=True)
     assert experiments.load_run(nf)[1]['test_bits'] == json.loads((here/nf.name/'result.json').read_text())['test_bits']
     assert len((there/nf.name/'metrics.jsonl').read_text().splitlines()) == len((here/nf.name/'metrics.jsonl').read_text().splitlines())
+
+
+def test_scores_never_meet_other_parameters(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(SCALES['smoke'], 'digits', SCALES['smoke']['digits'] | dict(images=640, steps=1, channels=4))
+    config = next(c for c in plan('smoke', seeds=1) if c.model == 'NF')
+    here, there = tmp_path/'here', tmp_path/'there'
+    bits = run(config, runs=here, progress=False)['test_bits']
+    experiments.cached(config, 'floor', dict(n=3), lambda: dict(value=1.5), runs=here)
+    kept = experiments.keep_numbers(config, tmp_path/'kept', runs=here)
+    number = lambda runs, name='floor': experiments.cached(config, name, dict(n=3), lambda: dict(value=-1.0), runs=runs)['value']
+    real, begun = experiments.fit, []
+    def cut(*args, folder, **how):
+        begun.append(folder.name); real(*args, folder=folder, stop_after=2, **how)
+        raise Interrupted('stopped')
+
+    experiments.restore_numbers(kept, runs=there)                                                       # an interrupted training leaves the numbers, and its parameters do not count
+    monkeypatch.setattr(experiments, 'fit', cut)
+    with pytest.raises(Interrupted): run(config, runs=there, progress=False, parameters=True)
+    assert begun == ['again'] and finished(config, runs=there) and not finished(config, runs=there, parameters=True)
+    assert run(config, runs=there, progress=False)['test_bits'] == bits and number(there) == 1.5
+    with pytest.raises(FileNotFoundError, match='its parameters are not'): experiments.load_run(config, runs=there)
+    monkeypatch.setattr(experiments, 'fit', real)
+    assert run(config, runs=there, progress=False, parameters=True)['test_bits'] == bits                # the same machine: it goes on to the same bits, and keeps its scores
+    assert number(there) == 1.5 and experiments.load_run(config, runs=there)[1]['test_bits'] == bits and not (there/config.name/'again').exists()
+    assert (there/config.name/'config.json').exists() and run(config, runs=there, progress=False, parameters=True)['test_bits'] == bits
+
+    other = json.loads(kept.read_text()); other['result']['test_bits'][0] += 0.01; kept.write_text(json.dumps(other))
+    elsewhere = tmp_path/'elsewhere'; experiments.restore_numbers(kept, runs=elsewhere)                  # another machine's numbers
+    assert number(elsewhere) == 1.5
+    moves, replace = [], experiments.os.replace
+    def breaks(a, b):                                                                                    # a kill between two moves
+        moves.append(Path(a).name)
+        if moves[-1] == 'model.json' and moves.count('model.json') == 1: raise OSError('killed')
+        replace(a, b)
+    monkeypatch.setattr(experiments.os, 'replace', breaks)
+    with pytest.raises(OSError, match='killed'): run(config, runs=elsewhere, progress=False, parameters=True)
+    assert not finished(config, runs=elsewhere, parameters=True)
+    monkeypatch.setattr(experiments.os, 'replace', replace)
+    monkeypatch.setattr(experiments, 'fit', lambda *a, **k: pytest.fail('it was trained'))
+    assert run(config, runs=elsewhere, progress=False, parameters=True)['test_bits'] == bits and finished(config, runs=elsewhere, parameters=True)
+    assert number(elsewhere) == -1.0 and [p.name for p in (elsewhere/config.name).glob('scores-*')] == ['scores-of-restored-1']
+
+    experiments.cached(config, 'later', dict(n=3), lambda: dict(value=-2.0), runs=here); (here/config.name/'scores').rename(tmp_path/'away')
+    experiments.restore_numbers(kept, runs=here); assert not (here/config.name/'scores').exists()        # a run trained here takes no scores of others
+    half = tmp_path/'half'; monkeypatch.setattr(experiments, 'fit', cut)
+    with pytest.raises(Interrupted): run(config, runs=half, progress=False)
+    monkeypatch.syspath_prepend(Path(__file__).parents[1]/'scripts'); import run_numbers
+    run_numbers.main(['restore', str(kept.parent), '--runs', str(half)])
+    assert capsys.readouterr().out.splitlines() == [f'0 runs restored under {half}', f'left as they are, since they were trained or begun there: {config.name}'] and not finished(config, runs=half)
 
 
 @pytest.mark.parametrize('spoil', [lambda k: k.pop('metrics'), lambda k: k['experiment'].update(seed=9), lambda k: k['result']['config'].update(seed=9), lambda k: k['scores'].update({'../x-0123456789.json': {}}),
