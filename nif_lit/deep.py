@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 import jax
 import numpy as np
+from .checks import nearest
 from .experiments import Figure, by_dataset, cached, dataset_of, evaluation_key, experiment, images_seen, load_run, published, runs_folder
 from .likelihood import bits_per_dim_of, mean_and_se, paired_difference
 from .models import draw as draw_samples
@@ -28,14 +29,14 @@ SET = {'smoke': ('digits', 16), 'laptop': ('celeba', PRINTED['M']), 'paper': ('c
 
 
 def deep_experiment(scale, seed=0):
-    "The deep NIF of the paper's B.5 at a scale, trained on the bound with 16 draws."
-    dataset, M = SET[scale]
+    "The deep NIF of the paper's B.5 at a scale, trained on the bound with 16 draws. Raises `ValueError` for an unknown scale."
+    dataset, M = SET[nearest('scale', scale, SET)]
     return experiment(dataset, f'DeepNIF-{M}', scale=scale, seed=seed, **SIZES[scale])
 
 
 def deep_needs(scale):
-    "NF, NIF-M and the deep NIF-M of one seed."
-    dataset, M = SET[scale]
+    "NF, NIF-M and the deep NIF-M of one seed. Raises `ValueError` for an unknown scale."
+    dataset, M = SET[nearest('scale', scale, SET)]
     return [experiment(dataset, 'NF', scale=scale), experiment(dataset, f'NIF-{M}', scale=scale), deep_experiment(scale)]
 
 

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from .checks import nearest
 from .experiments import DATASETS_AT, Figure, cached, dataset_of, experiment, finished, is_cached, load_run, may_score, published, runs_folder
 from .frechet import frechet_distance
 from .layer import Chain
@@ -36,7 +37,8 @@ BUDGET = {'smoke': dict(images=3_200, steps=2, channels=8, levels=1, warmup=10),
 
 
 def candidates(scale):
-    "dict label -> the Experiment of each candidate: an NF, on Fashion-MNIST, all for the same number of images. At smoke scale three of them, on digits, tiny."
+    "dict label -> the Experiment of each candidate: an NF, on Fashion-MNIST, all for the same number of images. At smoke scale three of them, on digits, tiny. Raises `ValueError` for an unknown scale."
+    nearest('scale', scale, BUDGET)
     return {label: experiment('digits' if scale == 'smoke' else 'fashion_mnist', 'NF', scale=scale, **BUDGET[scale] | changes) for label, changes in CANDIDATES.items() if scale != 'smoke' or label in TRIED_SMALL}
 
 
@@ -44,7 +46,8 @@ TRIED = {'offset': ('NIF-64', dict(bias=False)), 'split': ('NF', dict(split='poo
 
 
 def tried(scale):
-    "dict key of `DIFFERENCES` -> (base, changed): two Experiments on Fashion-MNIST at the budget of the candidates, alike but for one field. None at smoke scale, for time."
+    "dict key of `DIFFERENCES` -> (base, changed): two Experiments on Fashion-MNIST at the budget of the candidates, alike but for one field. None at smoke scale, for time. Raises `ValueError` for an unknown one."
+    nearest('scale', scale, BUDGET)
     return {} if scale == 'smoke' else {key: tuple(experiment('fashion_mnist', model, scale=scale, **BUDGET[scale] | fields) for fields in ({}, changes)) for key, (model, changes) in TRIED.items()}
 
 # %% ../nbs/42_paper_and_code.ipynb #787a84e8
@@ -322,7 +325,8 @@ PAIR = {'smoke': ('digits', 'NIF-16'), 'laptop': ('celeba', 'NIF-128'), 'paper':
 
 
 def needs(scale):
-    "NF and one NIF of one data set, and of the grey one for the image path. (The runs of `tried` are trained with the candidates.)"
+    "NF and one NIF of one data set, and of the grey one for the image path. (The runs of `tried` are trained with the candidates.) Raises `ValueError` for an unknown scale."
+    nearest('scale', scale, PAIR)
     return [experiment(dataset, model, scale=scale) for dataset, nif in ([PAIR[scale]] if scale == 'smoke' else [PAIR[scale], GREY]) for model in ('NF', nif)]
 
 

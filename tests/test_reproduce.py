@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 import pytest
 from nif_lit import experiments
+from nif_lit.deep import deep_experiment
 from nif_lit.experiments import DATASETS_AT, SCALES, by_model, finished, make, plan, run
-from nif_lit.paper_and_code import noiseless_at_hand
+from nif_lit.paper_and_code import candidates, noiseless_at_hand, tried
 from nif_lit.reproduce import FIGURES, find_figures, reproduce, train_all, work
 from nif_lit.table2 import TABLE2, cells_of, difference_by_seed
 from nif_lit.training import Interrupted
@@ -19,6 +20,11 @@ def test_every_figure_and_table_of_the_paper_has_a_name():
     assert {(c.dataset, c.model) for c in find_figures(['fig6'])[0].needs('laptop')} == {('celeba', 'NF'), ('celeba', 'NIF-128')}      # that figure and nothing else
     assert [f.name for f in find_figures(['bits_per_dim', 'table2'])] == ['table2']
     with pytest.raises(ValueError, match="did you mean 'fig"): find_figures(['fig15'])
+
+
+@pytest.mark.parametrize('needs', [f.needs for f in FIGURES.values() if f.needs('smoke')] + [deep_experiment, candidates, tried])
+def test_an_unknown_scale_is_answered(needs):
+    with pytest.raises(ValueError, match="unknown scale 'laptob'; did you mean 'laptop'"): needs('laptob')
 
 
 @pytest.mark.parametrize('scale', SCALES)
