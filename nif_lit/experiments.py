@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['SCALES', 'MODELS', 'PAPER_MODELS', 'AGAIN', 'DATASETS_AT', 'LARGEST', 'Experiment', 'experiment', 'provenance',
            'runs_folder', 'dataset_of', 'evaluation_key', 'finished', 'run', 'images_seen', 'load_run', 'plan',
-           'by_model', 'by_dataset', 'published', 'is_cached', 'cached', 'Figure', 'trains', 'may_score', 'default_out',
-           'keep_record', 'make', 'keep_numbers', 'restore_numbers']
+           'by_model', 'by_dataset', 'published', 'is_cached', 'cached', 'Figure', 'trains', 'may_score', 'former',
+           'at_hand', 'picture', 'default_out', 'keep_record', 'make', 'keep_numbers', 'restore_numbers']
 
 # %% ../nbs/25_experiments.ipynb #f3785d83
 import dataclasses
@@ -21,7 +21,7 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from itertools import count
 from pathlib import Path
@@ -32,7 +32,8 @@ from .data import DATASETS, check_bits, load, write_bytes
 from .glow import check_variant
 from .likelihood import bits_per_dim_of, mean_and_se, round_trip_error
 from .models import COMPUTES, build_model, cpu_flags, parse_name
-from .training import config_hash, first_does, fit, load_model, number, read_json, write_json
+from .pictures import save_png
+from .training import config_hash, first_does, fit, load_model, number, read_json, saved_step, write_json
 
 # %% ../nbs/25_experiments.ipynb #69219e04
 @dataclass(frozen=True)
@@ -114,16 +115,22 @@ def _processor():
     return names[0] if names else platform.machine()
 
 
+def _version(name):
+    try: return version(name)
+    except PackageNotFoundError: return 'absent'
+
+
 @lru_cache
 def provenance():
     "Commit, versions, machine and device of this process, as a dict of texts."
     def git(*arguments):
         try: return subprocess.run(['git', *arguments], cwd=Path(__file__).parent if '__file__' in globals() else None, capture_output=True, text=True, timeout=10).stdout.strip()
         except (OSError, subprocess.SubprocessError): return ''
-    commit = git('rev-parse', '--short', 'HEAD')
+    ours = '__file__' not in globals() or git('rev-parse', '--show-toplevel') == str(Path(__file__).resolve().parents[1])      # not that of a project whose environment holds this package
+    commit = ours and git('rev-parse', '--short', 'HEAD')
     from nif_lit import __version__
     return dict(commit=(commit + (' + changes' if git('status', '--porcelain', '--untracked-files=no') else '')) if commit else 'not a git checkout', nif_lit=__version__,
-                **{name: version(name) for name in ('jax', 'jaxlib', 'flax', 'optax', 'numpy')}, python=platform.python_version(),
+                **{name: _version(name) for name in ('jax', 'jaxlib', 'flax', 'optax', 'numpy', 'scipy', 'scikit-learn', 'umap-learn', 'Pillow', 'torch')}, python=platform.python_version(),
                 device=(f'{len(jax.devices())} × ' if len(jax.devices()) > 1 else '') + f'{jax.devices()[0].platform}: {jax.devices()[0].device_kind}, {os.cpu_count()} cores', processor=_processor(), system=platform.system())
 
 # %% ../nbs/25_experiments.ipynb #626b3612
@@ -132,7 +139,7 @@ AGAIN = 'again'                                                                #
 
 def runs_folder():
     "Where runs are kept: the environment's NIF_LIT_RUNS, else ./runs."
-    return Path(os.environ.get('NIF_LIT_RUNS', 'runs'))
+    return Path(os.environ.get('NIF_LIT_RUNS') or 'runs')
 
 
 @lru_cache(maxsize=4)
@@ -148,8 +155,8 @@ def _finish(folder, config, model, data, report):
     "Scores the test set, once, and writes result.json and the bits of every image."
     bits = bits_per_dim_of(model, data.test, key=evaluation_key(), n_samples=config.n_samples)
     valid = bits_per_dim_of(model, data.valid, key=evaluation_key(), n_samples=config.n_samples)
-    result = dict(config=dataclasses.asdict(config), test_bits_per_dim=mean_and_se(bits), valid_bits_per_dim=mean_and_se(valid), test_bits=[round(float(b), 6) for b in bits],
-                  images_seen=report['images'], steps=report['steps'], compute=report['compute'], seconds=round(report['seconds'], 1), images_per_second=round(report['images_per_second'], 1),
+    result = dict(config=dataclasses.asdict(config), test_bits_per_dim=mean_and_se(bits), valid_bits_per_dim=mean_and_se(valid), test_bits=[round(float(b), 6) for b in bits], n_train=len(data.train), n_test=len(data.test),
+                  images_seen=report['images'], steps=report['steps'], compute=report['compute'], seconds=round(report['seconds'], 1), images_per_second=report['images_per_second'] and round(report['images_per_second'], 1),
                   round_trip_error_levels=round_trip_error(model, data.test[:100], key=evaluation_key()), provenance=provenance())
     first_does(lambda: write_json(folder/'result.json', result))
     return result
@@ -158,7 +165,7 @@ def _finish(folder, config, model, data, report):
 def finished(config, *, runs=None, parameters=False):
     "Has this Experiment a result and, if asked for, its parameters? Numbers that `restore_numbers` put back come without; those of a training that has not ended do not count."
     home = Path(runs or runs_folder())/config.name
-    return (home/'result.json').exists() and (not parameters or (home/'model.json').exists() and not (home/AGAIN).exists())
+    return (home/'result.json').exists() and (not parameters or (home/'model.json').exists() and not any((home/AGAIN).glob('*.json')))
 
 
 def _result_of(home):
@@ -201,15 +208,17 @@ def run(config, *, runs=None, folder=None, progress=True, parameters=False):
 
 def images_seen(config, *, runs=None):
     "How many images a finished run saw in training: whole batches, hence perhaps some more than its budget. Raises `FileNotFoundError` without a result."
-    return json.loads((Path(runs or runs_folder())/config.name/'result.json').read_text())['images_seen']
+    return _result_of(Path(runs or runs_folder())/config.name)['images_seen']
 
 
 def load_run(config, *, runs=None):
-    "The trained model and the result of a finished run. Raises `FileNotFoundError` when it has not been run, or was restored as numbers alone."
+    "The trained model and the result of a finished run. Raises `FileNotFoundError` when it has not been run, or was restored as numbers alone, `ValueError` where the parameters are those of another step."
     home = Path(runs or runs_folder())/config.name
     if not finished(config, runs=runs): raise FileNotFoundError(f'{config.name} has not finished; run it first')
     if not finished(config, runs=runs, parameters=True): raise FileNotFoundError(f'{config.name}: its numbers are here, its parameters are not; run(config, parameters=True) trains it again')
-    return load_model(home), _result_of(home)
+    result, step = _result_of(home), saved_step(home/'checkpoints')
+    if step is not None and step != result.get('steps', step): raise ValueError(f"{home} holds the result of step {result['steps']} and the parameters of step {step}, as two trainings in one folder leave them: remove it, and run it again")
+    return load_model(home), result
 
 # %% ../nbs/25_experiments.ipynb #6c953cdb
 DATASETS_AT = {'smoke': ('digits',), 'laptop': ('fashion_mnist', 'cifar10', 'celeba'), 'paper': ('fashion_mnist', 'cifar10', 'celeba')}
@@ -273,7 +282,7 @@ class Figure:
     """A figure or a table of the paper. needs(scale) -> the Experiments; draw(configs, out, progress) -> (record, sections), from those that have finished.
 
     name: as typed on the command line; paper: what the paper calls it; aliases: other names; part_of: a figure that already holds this one, so that 'all' makes it once; parameters: does it need trained models, or their numbers alone?
-    record is JSON-able; sections are those of `gallery`, their pictures written under out.
+    keeps: does draw keep the pictures under out (`picture`, `former`) where only the numbers of the runs that they were drawn from are here? record is JSON-able; sections are those of `gallery`, their pictures written under out.
     """
     name: str
     paper: str
@@ -282,6 +291,7 @@ class Figure:
     aliases: tuple = ()
     part_of: str = ''
     parameters: bool = True
+    keeps: bool = False
 
 
 def trains():
@@ -294,6 +304,31 @@ def may_score(config, *, runs=None):
     return trains() and finished(config, runs=runs, parameters=True)
 
 
+def former(name, out):
+    "The file out/<name>.json that `make` wrote before, a dict of result, runs and more, or {} where there is none."
+    path = Path(out)/f'{name}.json'
+    found = read_json(path) if path.exists() else {}
+    return found if isinstance(found, dict) else {}
+
+
+def at_hand(figure, config, out, *, runs=None):
+    """Can a Figure take in this run: it has finished and its parameters are here, if it needs them? Or, with NIF_LIT_TRAIN=0 and for a figure that `keeps`, are its numbers here, and were the pictures under out drawn from it?
+
+    Numbers of another training, with other test bits, do not match those pictures.
+    """
+    if finished(config, runs=runs, parameters=figure.parameters): return True
+    before = former(figure.name, out)
+    if trains() or not figure.keeps or config.name not in before.get('runs', ()) or not finished(config, runs=runs): return False
+    mean = before.get('test_bits_per_dim', {}).get(config.name)
+    return mean is None or mean == _result_of(Path(runs or runs_folder())/config.name)['test_bits_per_dim']['mean']
+
+
+def picture(path, draw, configs):
+    "Saves the matplotlib Figure that `draw()` returns as path, if the parameters of all configs are here; else keeps the file that is there. Raises `FileNotFoundError` without either."
+    if all(finished(c, parameters=True) for c in configs): save_png(draw(), path)
+    elif not Path(path).exists(): raise FileNotFoundError(f'{path} is drawn from trained models whose parameters are not here: {", ".join(c.name for c in configs if not finished(c, parameters=True))}')
+
+
 def default_out(scale, needed, wanted, *, seeds=None, **choice):
     "The folder of results: results/<scale>, or, where a choice leaves out some of the runs that are needed, one beside it that says so, as results/laptop-cifar10-1-seed."
     named = [str(v) for v in choice.values() if v is not None] + ([f'{seeds}-seed{"s" * (seeds > 1)}'] if seeds is not None else [])
@@ -304,13 +339,20 @@ def keep_record(figure, scale, out, configs):
     "Raises `RuntimeError` if out/<name>.json was made of runs of this figure that are not among configs: hours of training are not replaced by a part of them."
     path = Path(out)/f'{figure.name}.json'
     if not path.exists(): return
-    before, needed = json.loads(path.read_text()).get('runs', []), {c.name for c in figure.needs(scale)}
+    before, needed = former(figure.name, out).get('runs', []), {c.name for c in figure.needs(scale)}
     lost = sorted((set(before) & needed) - {c.name for c in configs})
     if lost: raise RuntimeError(f'{path} was made of {len(before)} runs; this would replace it by a record without {len(lost)} of them ({lost[0]}{", ..." * (len(lost) > 1)}): give another out, or remove that file first')
 
 
+def _drawn_by(figure, configs, out, runs):
+    "The provenance of pictures that were kept, since parameters of configs are not here, or None."
+    if not figure.keeps or all(finished(c, runs=runs, parameters=True) for c in configs): return None
+    before = former(figure.name, out)
+    return before.get('pictures_of', before.get('provenance'))
+
+
 def make(figure, *, scale='smoke', out=None, runs=None, progress=True, seeds=None, **choice):
-    """Makes one Figure: trains what it needs (with NIF_LIT_TRAIN=0: takes what has finished), draws, writes out/<name>.json; returns (record, sections).
+    """Makes one Figure: trains what it needs (with NIF_LIT_TRAIN=0: takes what is `at_hand`), draws, writes out/<name>.json; returns (record, sections).
 
     out: default that of `default_out`. seeds: only the first so many; choice: fields that the runs must have, as dataset='cifar10'. Raises `ValueError` for what is no Figure (`nif_lit.reproduce.find_figures` has those of a
     name), unknown names, seeds that are no positive whole number and a choice that no run has, `RuntimeError` where no run has finished, or where out holds a record of runs that this one lacks (`keep_record`).
@@ -322,13 +364,14 @@ def make(figure, *, scale='smoke', out=None, runs=None, progress=True, seeds=Non
     wanted = [c for c in needed if all(getattr(c, k) == v for k, v in choice.items() if v is not None) and (seeds is None or c.seed < seeds)]
     if needed and not wanted: raise ValueError(f"{figure.paper} uses no run of {', '.join(f'{k}={v!r}' for k, v in choice.items() if v is not None)} at {scale} scale")
     out = Path(out or default_out(scale, needed, wanted, seeds=seeds, **choice))
-    if wanted: keep_record(figure, scale, out, wanted if trains() else [c for c in wanted if finished(c, runs=runs, parameters=figure.parameters)])
+    if wanted: keep_record(figure, scale, out, wanted if trains() else [c for c in wanted if at_hand(figure, c, out, runs=runs)])
     for config in wanted:
         if trains(): run(config, runs=runs, progress=progress, parameters=figure.parameters)
-    configs = [c for c in wanted if finished(c, runs=runs, parameters=figure.parameters)]
+    configs = [c for c in wanted if at_hand(figure, c, out, runs=runs)]
     if wanted and not configs: raise RuntimeError(f'{figure.paper}: none of its {len(wanted)} runs at {scale} scale has finished, and NIF_LIT_TRAIN=0 forbids to train them')
     record, sections = figure.draw(configs, out, progress)
-    write_json(out/f'{figure.name}.json', dict(result=record, scale=scale, runs=[c.name for c in configs], not_run=[c.name for c in wanted if c not in configs], provenance=provenance()))
+    write_json(out/f'{figure.name}.json', dict(result=record, scale=scale, runs=[c.name for c in configs], not_run=[c.name for c in wanted if c not in configs], provenance=provenance(),
+                                               test_bits_per_dim={c.name: run(c, runs=runs)['test_bits_per_dim']['mean'] for c in configs}, **({'pictures_of': kept} if (kept := _drawn_by(figure, configs, out, runs)) else {})))
     return record, sections
 
 # %% ../nbs/25_experiments.ipynb #c90b62d7

@@ -11,7 +11,7 @@ from pathlib import Path
 from . import architectures, deep, embeddings, off_manifold, paper_and_code, reconstructions, samples, table1, table2, temperature
 from .checks import nearest, whole
 from .data import DATASETS
-from .experiments import SCALES, default_out, finished, keep_record, make, provenance, run, runs_folder, trains
+from .experiments import SCALES, at_hand, default_out, finished, keep_record, make, provenance, run, runs_folder, trains
 from .pictures import gallery, text_table
 
 # %% ../nbs/39_reproduce.ipynb #fb4f12f6
@@ -63,7 +63,7 @@ def reproduce(names=('all',), *, scale='smoke', dataset=None, seeds=None, out=No
     try: out.mkdir(parents=True, exist_ok=True)
     except OSError as error: raise ValueError(f'nothing can be written to {out}: {error.strerror or error}') from error
     for figure in figures:                                                      # before hours of training, not after them
-        own = [c for c in figure.needs(scale) if c.name in wanted and (trains() or finished(c, parameters=figure.parameters))]
+        own = [c for c in figure.needs(scale) if c.name in wanted and (trains() or at_hand(figure, c, out))]
         if own: keep_record(figure, scale, out, own)
     done = sum(finished(c) for c in wanted.values())
     echo(f'{len(figures)} of {len(FIGURES)} figures and tables, from {len(wanted)} runs at {scale} scale; {done} finished before')
@@ -72,7 +72,7 @@ def reproduce(names=('all',), *, scale='smoke', dataset=None, seeds=None, out=No
     for k, figure in enumerate(figures):
         began, needed = time.monotonic(), figure.needs(scale)
         own = [c for c in needed if c.name in wanted]
-        why = f'uses no {dataset}' if needed and not own else 'none of its runs has finished' if own and not trains() and not any(finished(c, parameters=figure.parameters) for c in own) else ''
+        why = f'uses no {dataset}' if needed and not own else 'none of its runs has finished' if own and not trains() and not any(at_hand(figure, c, out) for c in own) else ''
         if why and len(figures) > 1:
             echo(f'[{k + 1}/{len(figures)}] {figure.paper}: not made, {why}')
             if own: sections.append(dict(title=figure.paper, caption=f'Not run: {why}.'))

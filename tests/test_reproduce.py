@@ -1,12 +1,18 @@
 "All figures together: every one of the paper has a name, knows its runs at every scale, says what is not run, and goes on where it stopped."
 import dataclasses
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
+import numpy as np
 import pytest
 from nif_lit import experiments
 from nif_lit.deep import deep_experiment
-from nif_lit.experiments import DATASETS_AT, SCALES, by_model, finished, make, plan, run
+from nif_lit.experiments import DATASETS_AT, SCALES, Figure, by_model, finished, make, plan, run
 from nif_lit.paper_and_code import candidates, noiseless_at_hand, tried
+from nif_lit.pictures import grid_figure
 from nif_lit.reproduce import FIGURES, find_figures, reproduce, train_all, work
 from nif_lit.table2 import TABLE2, cells_of, difference_by_seed
 from nif_lit.training import Interrupted
@@ -229,6 +235,47 @@ def test_scores_never_meet_other_parameters(tmp_path, monkeypatch, capsys):
     monkeypatch.syspath_prepend(Path(__file__).parents[1]/'scripts'); import run_numbers
     run_numbers.main(['restore', str(kept.parent), '--runs', str(half)])
     assert capsys.readouterr().out.splitlines() == [f'0 runs restored under {half}', f'left as they are, since they were trained or begun there: {config.name}'] and not finished(config, runs=half)
+
+
+def test_a_picture_is_kept_where_only_its_numbers_are_here(tmp_path, monkeypatch):
+    monkeypatch.setitem(SCALES['smoke'], 'digits', SCALES['smoke']['digits'] | dict(images=640, steps=1, channels=4))
+    config = next(c for c in plan('smoke', seeds=1) if c.model == 'NF')
+    def draw(configs, out, progress):
+        experiments.picture(out/'dot.png', lambda: grid_figure({'dot': np.zeros((1, 4, 4, 1), np.uint8)}, 3), configs)
+        return dict(drawn=len(configs)), []
+    figure = Figure('dot', 'Dot', lambda scale: [config], draw, keeps=True)
+    here, there, out = (tmp_path/name for name in ('here', 'there', 'out'))
+    monkeypatch.setenv('NIF_LIT_RUNS', str(here)); make(figure, out=out, progress=False)
+    kept = experiments.keep_numbers(config, tmp_path/'kept', runs=here); experiments.restore_numbers(kept, runs=there)
+    monkeypatch.setenv('NIF_LIT_RUNS', str(there)); monkeypatch.setenv('NIF_LIT_TRAIN', '0')
+    (out/'dot.png').write_bytes(b'as it was')
+    assert make(figure, out=out)[0] == dict(drawn=1) and (out/'dot.png').read_bytes() == b'as it was'
+    record = json.loads((out/'dot.json').read_text())
+    assert record['runs'] == [config.name] and record['pictures_of'] == record['provenance']             # both by this process
+    for other in (dataclasses.replace(figure, keeps=False), dataclasses.replace(figure, name='dash')):   # one that draws anew, and one never drawn
+        with pytest.raises(RuntimeError, match='none of its|made of 1 runs'): make(other, out=out)
+    (out/'dot.png').unlink()
+    with pytest.raises(FileNotFoundError, match='whose parameters are not here: smoke-digits-NF'): make(figure, out=out)
+    record['test_bits_per_dim'][config.name] += 0.1; (out/'dot.json').write_text(json.dumps(record))     # drawn from another training
+    with pytest.raises(RuntimeError, match='made of 1 runs'): make(figure, out=out)
+    monkeypatch.delenv('NIF_LIT_TRAIN'); assert not experiments.at_hand(figure, config, out)
+
+
+def test_parameters_of_another_step_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setitem(SCALES['smoke'], 'digits', SCALES['smoke']['digits'] | dict(images=640, steps=1, channels=4))
+    config = next(c for c in plan('smoke', seeds=1) if c.model == 'NF')
+    result = run(config, runs=tmp_path, progress=False)
+    experiments.load_run(config, runs=tmp_path)
+    (tmp_path/config.name/'checkpoints'/f"step_{result['steps']}").rename(tmp_path/config.name/'checkpoints'/'step_2')
+    with pytest.raises(ValueError, match=f"the result of step {result['steps']} and the parameters of step 2"): experiments.load_run(config, runs=tmp_path)
+
+
+def test_the_commit_is_that_of_this_project_or_none(tmp_path):
+    git = lambda *arguments: subprocess.run(['git', '-c', 'user.name=a', '-c', 'user.email=a@b', *arguments], cwd=tmp_path, check=True, capture_output=True)
+    git('init', '-q'); git('commit', '-q', '--allow-empty', '-m', 'a project that uses the package')
+    shutil.copytree(Path(experiments.__file__).parent, tmp_path/'env'/'nif_lit', ignore=shutil.ignore_patterns('__pycache__'))
+    told = subprocess.run([sys.executable, '-c', 'from nif_lit.experiments import provenance; print(provenance()["commit"])'], cwd=tmp_path, env=os.environ | dict(PYTHONPATH=str(tmp_path/'env')), capture_output=True, text=True, check=True).stdout
+    assert told.strip() == 'not a git checkout'
 
 
 @pytest.mark.parametrize('spoil', [lambda k: k.pop('metrics'), lambda k: k['experiment'].update(seed=9), lambda k: k['result']['config'].update(seed=9), lambda k: k['scores'].update({'../x-0123456789.json': {}}),
