@@ -73,30 +73,30 @@ def _verdict(kid, se): return 'nearer' if kid < -2 * se else 'farther' if kid > 
 
 
 def _compared(record):
-    "(key, comparison) of all that `against` compared in a record of Table 1; the key names kind, sampler and, for 'against', the place."
+    "(kind, comparison) of all that `against` compared in a record of Table 1: kind 'against' (the NF), 'tuned' (the NF at its best t) or 'gain' (the NIF's own s = 0)."
     for row in (row for found in record.values() for row in found['rows'].values()):
         for kind in ('against', 'tuned', 'gain'):
             for sampler, by in row.get(kind, {}).items():
-                yield from ((f'{kind} {sampler} {where}'.strip(), v) for where, v in (by.items() if kind == 'against' else [('', by)]))
+                yield from ((kind, v) for v in (by.values() if kind == 'against' else [by]))
 
 
 def seeds_share(record):
-    "dict key -> by what share of the KID that it is held against a difference moves from one trained pair to the next: the deviation over seeds, of models that have several; {} without any."
+    "dict kind -> by what share of the KID that it is held against a difference moves from one trained pair to the next: the deviation over seeds, of models that have several, pooled over samplers and places; {} without any."
     shares = {}
-    for key, v in _compared(record):
-        if v['sd_seeds'] is not None and v.get('base', 0) > 0: shares[key] = max(shares.get(key, 0.0), v['sd_seeds'] / v['base'])
-    return shares
+    for kind, v in _compared(record):
+        if v['sd_seeds'] is not None and v.get('base', 0) > 0: shares.setdefault(kind, []).append(v['sd_seeds'] / v['base'])
+    return {kind: math.sqrt(sum(x ** 2 for x in found) / len(found)) for kind, found in shares.items()}
 
 
 def borrow(record, shares):
-    """Gives each comparison of one seed the error that training once more would bring, where that is larger than its own: shares[key] of the KID that it is held against. Changes `se` and `verdict`, keeps `se_images`.
+    """Gives each comparison of one seed the error that training once more would bring, where that is larger than its own: shares[kind] of the KID that it is held against. Changes `se` and `verdict`, keeps `se_images`.
 
     The share, and not the difference itself, is what one data set can lend another: CelebA's KID is some times that of Fashion-MNIST.
     """
-    for key, v in _compared(record):
+    for kind, v in _compared(record):
         if v['seeds'] == 1:
             own = v.get('se_images', v['se'])
-            v |= dict(se_images=own, se=(se := max(own, shares.get(key, 0.0) * abs(v['base']))), verdict=_verdict(v['kid'], se))
+            v |= dict(se_images=own, se=(se := max(own, shares.get(kind, 0.0) * abs(v['base']))), verdict=_verdict(v['kid'], se))
 
 # %% ../nbs/31_fid.ipynb #29ca871d
 def size_of(configs):
@@ -224,8 +224,8 @@ def asked_for(rows, n, configs):
 def borrowed_told(rows, shares):
     "What stands in for the seeds that a model of one seed lacks, with a leading comma, or ''."
     if all(len(r['seeds']) > 1 for r in rows.values()): return ''
-    found = [v for k, v in shares.items() if k.startswith('against')]
-    return ', over images alone, so that another training may decide otherwise' if not found else f', for one seed with the deviation over seeds of the model that has several, {min(found):.0%} to {max(found):.0%} of the KID that it is held against, if that is more than its own error'
+    if 'against' not in shares: return ', over images alone, so that another training may decide otherwise'
+    return f", for one seed of what seeds do to the model that has several, {shares['against']:.1%} of the NF's KID (one deviation), if that is more than its own error"
 
 
 def apart_told(apart):
