@@ -96,7 +96,7 @@ def borrow(record, shares):
     for kind, v in _compared(record):
         if v['seeds'] == 1:
             own = v.get('se_images', v['se'])
-            v |= dict(se_images=own, se=(se := max(own, shares.get(kind, 0.0) * abs(v['base']))), verdict=_verdict(v['kid'], se))
+            v |= dict(se_images=own, se=(se := max(own, shares.get(kind, 0.0) * abs(v.get('base', 0)))), verdict=_verdict(v['kid'], se))
 
 # %% ../nbs/31_fid.ipynb #29ca871d
 def size_of(configs):

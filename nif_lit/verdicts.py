@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COMPARISONS', 'OUTCOMES', 'SCALES_JUDGED', 'STATISTICS', 'SHOWN', 'NAMES', 'QUESTIONS', 'WORDS', 'PLACE', 'HEADER',
-           'WIDTHS', 'accept', 'judge', 'records_of', 'dig', 'changed', 'error_of', 'against_nf', 'printed_for',
+           'WIDTHS', 'accept', 'judge', 'records_of', 'dig', 'changed', 'covers', 'against_nf', 'printed_for',
            'verdicts', 'sources', 'table']
 
 # %% ../nbs/41_published_and_ours.ipynb #fa3377bf
@@ -13,8 +13,9 @@ import math
 import tomllib
 from importlib.resources import files
 from pathlib import Path
-from .checks import nearest
+from .checks import nearest, whole
 from .experiments import PAPER_MODELS, by_model, plan, published
+from .table1 import borrow, seeds_share
 from .table2 import repeated
 from .training import number
 
@@ -83,14 +84,24 @@ def dig(record, *path):
 
 def changed(ratio, kid, se, text='', base=None):
     "A relative change of a Fréchet distance as a finding: significant where the difference of KID has its sign and exceeds 2 standard errors. base: the KID that it is a change of, which makes kid_se / base the error of the ratio."
-    return dict(value=ratio, significant=bool(abs(kid) > 2 * se and kid * ratio > 0), kid=kid, kid_se=se, se=se / base if base else None, text=text + f'KID × 1000 {1e3 * kid:+.2f} ± {1e3 * se:.2f}')
+    return dict(value=ratio, significant=bool(abs(kid) > 2 * se and kid * ratio > 0), kid=kid, kid_se=se, se=se / base if base and base > 0 else None, text=text + f'KID × 1000 {1e3 * kid:+.2f} ± {1e3 * se:.2f}')
 
 
-def error_of(records, versus, kind, sampler, where):
-    "The error of a KID difference of Table 1's record, kind 'against' or 'gain': its own or, for one seed, the seeds' deviation where several were run, if that is larger."
-    cells = [cell for found in (records.get('table1') or {}).values() for cell in (found.get('rows') or {}).values()]
-    told = [dig(cell, kind, sampler, *([where] if where else []), 'sd_seeds') for cell in cells]
-    return versus['se'] if versus['seeds'] > 1 else max(versus['se'], *(sd for sd in told if sd is not None), 0)
+def covers(seeds):
+    "The share of cases that two standard errors of a mean over so many seeds hold, of normal numbers: 95 per cent only for many. Raises `ValueError` for fewer than 2."
+    from scipy.stats import t
+    return 1 - 2 * float(t.sf(2, whole('seeds', seeds, 2) - 1))
+
+
+def _lent(versus):
+    "The part of a difference's error that seeds of another model lent it, or 0: what all rows share that were lent it."
+    return versus['se'] if versus['se'] > versus.get('se_images', versus['se']) else 0.0
+
+
+def _several(seeds, versus=None, asked=0):
+    "How many seeds (of how many asked for), in words, and what that does to an error."
+    lent = f", its error lent by the seeds of another model ({versus['se'] / versus['base']:.1%} of the KID that it is held against)" if versus and _lent(versus) else ''
+    return f"{seeds}{f' of {asked}' if asked > seeds else ''} seed{'s' * (max(seeds, asked) > 1)}" + (f' (two errors of so few hold {covers(seeds):.0%})' if 1 < seeds < 5 else '') + lent
 
 
 def _asked(found):
@@ -118,8 +129,8 @@ def against_nf(records, dataset, model, sampler, where):
     "The change from NF to a NIF in Table 1's record, at where = '0', 'best' or '1' (s), or None; shared: the error of the NF's own score."
     versus, nf = dig(records, 'table1', dataset, 'rows', model, 'against', sampler, where), dig(records, 'table1', dataset, 'rows', 'NF', 'scores', 'trained', '1')
     if not versus: return None
-    return changed(versus['ratio'], versus['kid'], error_of(records, versus, 'against', sampler, where), f"{records['table1'][dataset]['name']} {versus['frechet']:.2f} for {versus['nf']:.2f}; ", nf['kid']) \
-        | dict(shared=nf['se'], note=f"n = {records['table1'][dataset]['n']:,}{_asked(records['table1'][dataset])}{_points(records, dataset, model, sampler) if where == 'best' else ''}, {versus['seeds']} seed{'s' * (versus['seeds'] > 1)}" + (_tuned(records, dataset, model, sampler) if where == 'best' else ''))
+    return changed(versus['ratio'], versus['kid'], versus['se'], f"{records['table1'][dataset]['name']} {versus['frechet']:.2f} for {versus['nf']:.2f}; ", nf['kid']) \
+        | dict(shared=max(nf['se'], _lent(versus)), note=f"n = {records['table1'][dataset]['n']:,}{_asked(records['table1'][dataset])}{_points(records, dataset, model, sampler) if where == 'best' else ''}, {_several(versus['seeds'], versus)}" + (_tuned(records, dataset, model, sampler) if where == 'best' else ''))
 
 # %% ../nbs/41_published_and_ours.ipynb #da81404a
 def _table2_number(row, records):
@@ -130,7 +141,7 @@ def _table2_number(row, records):
 def _seeds(row, run):
     "How many seeds, and of how many that the plan has, in words."
     asked = len(by_model(plan(SCALES_JUDGED[-1], row[1])).get(row[2], ()))
-    return f"{run}{f' of {asked}' if asked > run else ''} seed{'s' * (max(asked, run) > 1)}"
+    return _several(run, asked=asked)
 
 
 def _table2_claim(row, records):
@@ -139,7 +150,12 @@ def _table2_claim(row, records):
     seeds = max((r['paired']['sd_seeds'] for rows in records['table2'].values() for r in rows.values() if r['paired'] and r['paired']['sd_seeds']), default=0)
     borrowed = max((seeds if pair['seeds'] == 1 else 0.0, "the seeds' deviation where several were run"), (repeated(records.get('repeats')) / math.sqrt(pair['seeds']), 'the deviation of runs repeated on another machine'))
     se = max(pair['se'], borrowed[0])
-    return dict(value=pair['mean'], se=se, text=f"{pair['mean']:+.4f} ± {se:.4f}", note=_seeds(row, pair['seeds']) + ('' if se == pair['se'] else f'; the error is {borrowed[1]}'))
+    return dict(value=pair['mean'], se=se, text=f"{pair['mean']:+.4f} ± {se:.4f}", note=_seeds(row, pair['seeds']) + ('' if se == pair['se'] else f'; the error is {borrowed[1]}') + _alike(dig(records, 'table2', *row[1:3], 'same_products')))
+
+
+def _alike(found):
+    "The same difference where both were trained with one precision of multiplications, in words, or ''."
+    return f"; NF and NIF were trained with multiplications of unequal precision: with {found['compute']} for both it is {found['difference']:+.4f}" if found else ''
 
 
 def _cell(row, records, sampler, where): return against_nf(records, row[1], row[2], sampler, where)
@@ -193,17 +209,18 @@ def _best_s(row, records):
         if best is None or gain is None or one is None: continue
         end = any(dig(c, sampler, 'at_edge') for c in cell.get('choices', {}).values()) and max(best['factors']) > 0
         told.append(f"{m} {sum(best['factors']) / len(best['factors']):.2f}" + '†' * end)
-        from_zero = changed(gain['ratio'], gain['kid'], error_of(records, gain, 'gain', sampler, None))
-        from_one = changed(best['frechet'] / one['frechet'] - 1, best['kid'] - one['kid'], math.hypot(best['se'], one['se']))
+        from_zero = changed(gain['ratio'], gain['kid'], gain['se']) | dict(shared=_lent(gain))
+        from_one = changed(best['frechet'] / one['frechet'] - 1, best['kid'] - one['kid'], math.hypot(best['se'], one['se'])) | dict(shared=0.0)
         pairs.append(changed(0.0, 0.0, 0.0) if end or max(best['factors']) == 0 else max(from_zero, from_one, key=lambda c: c['value']))
+        if pairs[-1]['value']: told[-1] += f" ({pairs[-1]['value']:+.1%})"
     found = _mean_change(pairs)
     if found and not any(p['value'] for p in pairs): found['text'] = 'no gain: each chosen s is 0 or the end of the grid'
-    return found and (_half(records, dataset, pairs, found['text']) or dict(found, note='chosen factor on the deviation: ' + ', '.join(told) + ('; †: the end of the grid, counted as no gain' if any('†' in t for t in told) else '') + _counted(records, dataset)))
+    return found and (_half(records, dataset, pairs, found['text']) or dict(found, note='chosen factor on the deviation, and what it gains: ' + ', '.join(told) + ('; †: the end of the grid, counted as no gain' if any('†' in t for t in told) else '') + _counted(records, dataset)))
 
 
 def _reverts(row, records):
     "The mean size of the changes at s = 1: a NIF that is nearer and one that is farther do not make two that are equal."
-    each = {m: p for m in _models(records, row[2]) if (p := against_nf(records, row[2], m, row[3], '1'))}
+    each = {m: p for m in _models(records, row[2]) if (p := against_nf(records, row[2], m, row[3], '1')) and p['se'] is not None}
     if not each: return None
     size = sum(abs(p['value']) for p in each.values()) / len(each)
     se, told = sum(p['se'] for p in each.values()) / len(each), ', '.join(f"{m} {p['value']:+.1%}" for m, p in each.items())
@@ -227,7 +244,7 @@ def _separates(row, records):
     yardsticks = {'NF, PCA-64': "64 principal components of the NF's latents", 'pixels, PCA-64': '64 principal components of the pixels'}
     as_well = [f'{words} do as well or better by {probe}' for name, words in yardsticks.items() for probe, minus in probes.items() if name in minus and minus[name]['mean'] <= 2 * minus[name]['se']]
     cell = dig(records, 'fig2', row[2], 'rows', 'NIF-64, mode')
-    return dict(value=worst['mean'], se=worst['se'], text=tell('NF'), note='; '.join([f"n = {cell['n_test']:,} test images, {len(cell['seeds'])} seed{'s' * (len(cell['seeds']) > 1)}", *(f'NIF less {words}: {tell(name)}' for name, words in yardsticks.items() if tell(name)),
+    return dict(value=worst['mean'], se=worst['se'], text=tell('NF'), note='; '.join([f"n = {cell['n_test']:,} test images, {_several(len(cell['seeds']), asked=cell.get('asked', 0))}", *(f'NIF less {words}: {tell(name)}' for name, words in yardsticks.items() if tell(name)),
                 *(['what would change our mind is there' + ', in part' * (len(as_well) < len(yardsticks) * len(probes)) + ': ' + ', '.join(as_well)] if as_well else [])]))
 
 
@@ -241,18 +258,30 @@ def _temperature(row, records):
     if growth[1] <= 0: return dict(value=0.0, significant=False, text=f'NF {growth[1]:+.3g}, NIF {growth[0]:+.3g}', note=f"the NF's distance does not grow to t = {hot:g}: it does not fail there")
     nearer = all(at(nif, t)['frechet'] < at(nf, t)['frechet'] for t in {p['t'] for p in nf} & {p['t'] for p in nif} if t > 1)
     best = min(nf, key=lambda p: p['frechet'])['t']
-    told = f"n = {nf[0]['n']:,}, 1 seed; the NF is nearest at t = {best:g}" + (', so it does not fail at once above 1' if best > 1 else '') + _precisions(sweeps)
+    told = f"n = {nf[0]['n']:,}, 1 seed; the NF is nearest at t = {best:g}" + (', so it does not fail at once above 1' if best > 1 else '') + _precisions(sweeps, dig(records, 'fig1', row[2], 'apart'))
     return dict(value=growth[0] / growth[1] - 1, significant=nearer, text=f'growth to t = {hot:g}: NIF {growth[0]:+.3g}, NF {growth[1]:+.3g}', note=told if nearer else f'{told}; the NIF is not the nearer one at every t > 1')
 
 
-def _precisions(sweeps):
-    "The precision of each model at t = 1 and at the largest t up to 4, in words, each with its binomial error."
+def _inside(point, apart):
+    "A point's precision and its error: the binomial one or, if that is more, what another draw of samples moves it."
+    p = point['precision']
+    return p, max(math.sqrt(p * (1 - p) / point['n']), (apart or {}).get('precision', 0))
+
+
+def _precisions(sweeps, apart=None, at=None):
+    "The precision of each model at t = 1 and at another t (default: the largest up to 4), in words, each with its error."
     told = []
     for model, points in sweeps.items():
-        at = {p['t']: p for p in points if 'precision' in p}
-        hot = max((t for t in at if 1 < t <= 4), default=None)
-        if 1.0 in at and hot: told.append(f'{model}: ' + ' → '.join(f"{p['precision']:.3f} ± {math.sqrt(p['precision'] * (1 - p['precision']) / p['n']):.3f}" for p in (at[1.0], at[hot])) + f' at t = {hot:g}')
+        found = {p['t']: p for p in points if 'precision' in p}
+        hot = at or max((t for t in found if 1 < t <= 4), default=None)
+        if {1.0, hot} <= set(found): told.append(f'{model}: ' + ' → '.join('{:.3f} ± {:.3f}'.format(*_inside(found[t], apart)) for t in (1.0, hot)) + f' at t = {hot:g}')
     return '; precision from t = 1, ' + '; '.join(told) if told else ''
+
+
+def _fewer_inside(cold, hot, apart):
+    "Whether a hotter point holds fewer samples inside the data than a colder one, by two errors: in words, or ''."
+    (a, e), (b, f) = _inside(cold, apart), _inside(hot, apart)
+    return f"; what would change our mind is there: nearer, with {b / a:.0%} of the precision" if a - b > 2 * math.hypot(e, f) else ''
 
 
 def _heat(row, records):
@@ -262,7 +291,7 @@ def _heat(row, records):
     if 1.0 not in nf or not hotter: return None
     near = min(hotter, key=lambda p: p['frechet'])
     found = changed(nf[1.0]['frechet'] / near['frechet'] - 1, nf[1.0]['kid'] - near['kid'], math.hypot(nf[1.0]['se'], near['se']), f"{near['name']} {nf[1.0]['frechet']:.2f} at t = 1, {near['frechet']:.2f} at t = {near['t']:g}; ")
-    return dict(found, note=f"n = {near['n']:,}, 1 seed; by the distance alone it is nearest at t = {min(nf.values(), key=lambda p: p['frechet'])['t']:g} of {min(nf):g} to {max(nf):g}" + _precisions({'NF': list(nf.values())}))
+    return dict(found, note=f"n = {near['n']:,}, 1 seed; by the distance alone it is nearest at t = {min(nf.values(), key=lambda p: p['frechet'])['t']:g} of {min(nf):g} to {max(nf):g}" + _precisions({'NF': list(nf.values())}, apart := dig(records, 'fig1', row[2], 'apart'), near['t']) + (_fewer_inside(nf[1.0], near, apart) if near['frechet'] < nf[1.0]['frechet'] and 'precision' in near else ''))
 
 
 def _behind(found):
@@ -276,7 +305,13 @@ def _deep(row, records):
         gains = {what: dig(r, 'compared', 'NIF-128', what, row[2].removeprefix('t')) for what in ('recall', 'coverage')}
         if None in gains.values(): continue
         worst = min(gains.values(), key=lambda g: g['difference'])
-        return dict(value=worst['difference'], se=worst['se'], text='; '.join(f"{what} {g['difference']:+.3f} ± {g['se']:.3f}" for what, g in gains.items()), note='; '.join(filter(None, (NAMES.get(dataset, dataset), _behind(r)))))
+        return dict(value=worst['difference'], se=worst['se'], text='; '.join(f"{what} {g['difference']:+.3f} ± {g['se']:.3f}" for what, g in gains.items()), note='; '.join(filter(None, (NAMES.get(dataset, dataset), _behind(r), _other_reading(r, float(row[2].removeprefix('t')))))))
+
+
+def _other_reading(found, t):
+    "What the deep NIF gains where t multiplies the deviation, in words, or '' (at t = 1 both readings are one)."
+    gains = {what: dig(found, 'compared', 'NIF-128', what, f'{t * t:g}') for what in ('recall', 'coverage')}
+    return '' if t == 1 or None in gains.values() else f'with t on the deviation (variance ×{t * t:g}): ' + '; '.join(f"{what} {g['difference']:+.3f} ± {g['se']:.3f}" for what, g in gains.items())
 
 
 def _planes(errors):
@@ -312,8 +347,10 @@ def _small_M(row, records):
     models = ('NIF-64', 'NIF-512')
     small, large = (dig(records, 'table1', row[2], 'rows', m, 'scores', 'trained', '0') for m in models)
     if not small or not large: return None
+    share = max((s['sd_kid'] / s['kid'] for s in (small, large) if s.get('sd_kid') and s['kid'] > 0), default=0.0)           # one seed takes the deviation of the other's
+    error = lambda s: s['se'] if s.get('sd_kid') else max(s['se'], share * abs(s['kid']))
     name, told = records['table1'][row[2]]['name'], lambda key, scale, digits: ', '.join(f'{m} {scale * s[key]:.{digits}f}' for m, s in zip(models, (small, large)))
-    return dict(value=(large['kid'] - small['kid']) / large['kid'], se=math.hypot(large['se'], small['se']) / large['kid'], text=f"KID × 1000: {told('kid', 1e3, 2)}; {name}: {told('frechet', 1, 3)}", note=f"recall: {told('recall', 1, 2)}" + _counted(records, row[2]))
+    return dict(value=(large['kid'] - small['kid']) / large['kid'], se=math.hypot(error(large), error(small)) / large['kid'], text=f"KID × 1000: {told('kid', 1e3, 2)}; {name}: {told('frechet', 1, 3)}", note=f"recall: {told('recall', 1, 2)}" + _counted(records, row[2]))
 
 
 STATISTICS = dict(heat=_heat, distorts=_distorts, small_M=_small_M, table2_number=_table2_number, table2_claim=_table2_claim, table1_number=_table1_number, table1_better=lambda row, r: _cell(row, r, 'trained', 'best'),
@@ -340,18 +377,19 @@ def _shared(name, row, done, records):
     counts = {word: verdicts.count(word) for word in OUTCOMES}
     done_now, told = len(verdicts) - counts['not run'], ', '.join(f'{k} {word}' for word, k in counts.items() if k)
     if not done_now: return None
-    note = _recalls(cells, records) if name == 'manifold_better' else ''
+    note = _spreads(cells, records, '0') if name == 'manifold_better' else _spreads(cells, records, 'best', row[2]) if name == 'chosen_s_better' else ''
     if 2 * done_now < len(verdicts): return dict(value=None, text=told, note='; '.join(filter(None, (f'judged when half of its {len(verdicts)} rows have run', note))))
     return dict(value=counts['reproduced'] / done_now, verdicts=verdicts, text=told, note=note)
 
 
-def _recalls(cells, records):
-    "Recall of the samples on the manifold, beside the NF's, in words: a distance may fall because few kinds of images are made."
+def _spreads(cells, records, where, sampler='trained'):
+    "Precision and recall of a data set's NIFs at one s, beside the NF's, in words: a distance may fall because few kinds of images are made, or while more of them lie outside the data. ±: another draw of samples."
     told = []
     for dataset in dict.fromkeys(i.split('.')[1] for i in cells):
-        rows = dig(records, 'table1', dataset, 'rows') or {}
-        recall = {m: dig(rows, m, 'scores', 'trained', '1' if m == 'NF' else '0', 'recall') for m in ('NF', *_models(records, dataset))}
-        if any(v is not None for v in recall.values()): told.append(f'recall, {NAMES[dataset]}: ' + ', '.join(f'{m} {v:.2f}' for m, v in recall.items() if v is not None))
+        rows, apart = dig(records, 'table1', dataset, 'rows') or {}, dig(records, 'table1', dataset, 'apart') or {}
+        for what in ('precision', 'recall'):
+            found = {m: dig(rows, m, 'scores', 'trained' if m == 'NF' else sampler, '1' if m == 'NF' else where, what) for m in ('NF', *_models(records, dataset))}
+            if any(v is not None for v in found.values()): told.append(f'{what}, {NAMES[dataset]}: ' + ', '.join(f'{m} {v:.2f}' for m, v in found.items() if v is not None) + (f' (each ± {apart[what]:.2f})' if what in apart else ''))
     return '; '.join(told)
 
 
@@ -373,6 +411,7 @@ def verdicts(results):
     The largest scale that has a row's record decides it. Nothing there: 'not run'.
     """
     records, rules, per_scale, found = records_of(results), accept(), {scale: {} for scale in SCALES_JUDGED}, []
+    for of in records.values(): borrow(table1 := {d: r for d, r in of.get('table1', {}).items() if 'rows' in r}, seeds_share(table1))
     for name, rule in rules.items():
         for i in rule['rows']:
             row, best = i.split('.'), None

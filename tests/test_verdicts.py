@@ -12,7 +12,7 @@ from nif_lit.experiments import PAPER_MODELS, experiment, published
 from nif_lit.glow import FlowSteps
 from nif_lit.models import build_model
 from nif_lit.paper_and_code import CANDIDATES, bits_at, candidates, draw_differences, needs
-from nif_lit.verdicts import accept, judge, table, verdicts
+from nif_lit.verdicts import accept, covers, judge, table, verdicts
 
 SETS = ('fashion_mnist', 'cifar10', 'celeba')
 TABLES = {'table1': ('42.77 78.58 63.07', '23.97 80.15 30.96', '23.23 79.38 34.46', '24.84 78.44 33.95', '25.34 77.47 35.96'),                     # row by row, as printed
@@ -43,7 +43,7 @@ def planted(better):
     "Records of the pages in which the NIF wins everywhere, or loses everywhere."
     ratio = dict(zip(('0', 'best', '1'), (-0.25, -0.5, 0.0) if better else (2.0, 1.0, 0.0)))
     score = lambda r, factor=0.0: dict(frechet=20 * (1 + r), kid=0.1 * (1 + r), se=0.001, factors=[factor], recall=0.25)
-    versus = lambda r, a, b: dict(ratio=r, frechet=a, nf=b, kid=0.1 * r, se=0.002, sd_seeds=None, seeds=1)
+    versus = lambda r, a, b: dict(ratio=r, frechet=a, nf=b, kid=0.1 * r, se=0.002, sd_seeds=None, base=0.1, seeds=1)
     cell = dict(seeds=[0], scores={s: {w: score(r, 0.6 if better and w == 'best' else 0.0) for w, r in ratio.items()} for s in ('trained', 'released')},
                 against={s: {w: versus(r, 20 * (1 + r), 20) for w, r in ratio.items()} for s in ('trained', 'released')},
                 gain={s: versus((1 + ratio['best']) / (1 + ratio['0']) - 1, 0, 0) for s in ('trained', 'released')})
@@ -123,7 +123,7 @@ def test_candidates_differ_from_the_base_in_what_they_say():
 def table1_record(**rows):
     "A record of Table 1 with one NF and the given changes at s = 1: dict model -> (ratio, KID difference, error, seeds, deviation of seeds)."
     nf = dict(frechet=20, kid=0.1, se=0.003, factors=[1.0])
-    told = lambda r, kid, se, seeds, sd: dict(ratio=r, frechet=20 * (1 + r), nf=20, kid=kid, se=se, seeds=seeds, sd_seeds=sd)
+    told = lambda r, kid, se, seeds, sd: dict(ratio=r, frechet=20 * (1 + r), nf=20, kid=kid, se=se, seeds=seeds, sd_seeds=sd, base=0.1)
     cells = {m.replace('_', '-'): dict(scores={'trained': {'1': nf, '0': nf, 'best': dict(nf, factors=[0.5])}}, gain={'trained': told(*v)}, against={'trained': {w: told(*v) for w in ('0', '1', 'best')}}) for m, v in rows.items()}
     return dict(n=2000, name='FID-768', rows={'NF': dict(scores={'trained': {'1': nf}}, against={}, gain={})} | cells)
 
@@ -213,9 +213,32 @@ def test_rows_of_table_1_stand_against_the_tuned_nf_too(tmp_path):
     rows = table1_record(NIF_128=(-0.4, -0.02, 0.004, 1, None))
     assert 'best t' not in judged_of(tmp_path, table1=dict(celeba=rows))['table1.celeba.NIF-128.trained']['note']
     rows['rows']['NF']['scores']['trained']['best'] = dict(rows['rows']['NF']['scores']['trained']['1'], temperatures=[2.0])
-    rows['rows']['NIF-128']['tuned'] = dict(trained=dict(ratio=-0.31, verdict='nearer'))
+    rows['rows']['NIF-128']['tuned'] = dict(trained=dict(ratio=-0.31, verdict='nearer', kid=-0.02, se=0.004, seeds=1, sd_seeds=None, base=0.1))
     row = judged_of(tmp_path, table1=dict(celeba=rows))['table1.celeba.NIF-128.trained']
     assert row['note'].endswith('-31% (nearer) against the NF at its own best t, 2') and row['ours'].startswith('-40.0%')
+
+
+def test_what_seeds_lend_is_named_shared_and_a_share(tmp_path):
+    several = table1_record(NIF_64=(-0.4, -0.02, 0.009, 3, 0.03))                                        # three tenths of the NF's KID from seed to seed
+    for v in (several['rows']['NIF-64']['against']['trained'] | several['rows']['NIF-64']['gain']).values(): v['base'] = 0.1
+    far = table1_record(**{f'NIF_{M}': (-0.4, -0.8, 0.01, 1, None) for M in (64, 128, 256, 512)})
+    for r in far['rows'].values():
+        for v in (*r['against'].get('trained', {}).values(), *r['gain'].values()): v['base'] = 2.0
+    far['rows']['NF']['scores']['trained']['1'] = dict(far['rows']['NF']['scores']['trained']['1'], kid=2.0)
+    found = judged_of(tmp_path, table1=dict(fashion_mnist=several, celeba=far))
+    row = found['table1.celeba.NIF-128.trained']
+    assert row['verdict'] == 'not reproduced' and 'lent by the seeds of another model (30.0% of the KID' in row['note'] and '± 600.00' in row['ours']
+    assert '3 seeds (two errors of so few hold 82%)' in found['table1.fashion_mnist.NIF-64.trained']['note'] and 'lent' not in found['table1.fashion_mnist.NIF-64.trained']['note']
+    assert '± 600.00' in found['question.reverts.celeba.trained']['note'] + judged_of(tmp_path, table1=dict(cifar10=far, fashion_mnist=several))['question.poor_at_zero.cifar10']['ours']     # four M, one loan
+    assert covers(2) == pytest.approx(0.7048, abs=1e-4) and covers(10_000) == pytest.approx(0.9545, abs=1e-3)
+    with pytest.raises(ValueError, match='seeds'): covers(1)
+
+
+def test_a_hotter_nf_that_is_nearer_and_leaves_the_data_says_so(tmp_path):
+    point = lambda t, frechet, precision: dict(t=t, n=2000, frechet=frechet, kid=frechet / 100, se=1e-3, precision=precision, name='FID-768')
+    row = lambda precision, **more: judged_of(tmp_path, fig1={'celeba': dict(sweeps={'NF': [point(1.0, 20, 0.2), point(2.0, 15, precision), point(4.0, 30, 0.2)]}, **more)})['question.heat.celeba']['note']
+    assert 'at t = 2' in row(0.08) and 'what would change our mind is there: nearer, with 40% of the precision' in row(0.08)
+    assert 'change our mind' not in row(0.19) and 'change our mind' not in row(0.08, apart=dict(precision=0.1)) and '± 0.100' in row(0.08, apart=dict(precision=0.1))
 
 
 def test_differences_from_the_grey_pair_alone(monkeypatch, tmp_path):
