@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['TEMPERATURES', 'SWEEP', 'HOT', 'KEY', 'ROWS', 'READINGS', 'PICTURE_BATCH', 'HEADER', 'FIGURES', 'prior_share',
-           'variance_factor', 'rows_of', 'temperature_rows', 'temperature_sweep', 'sweep_figure', 'judge', 'draw_fig1']
+           'variance_factor', 'rows_of', 'temperature_rows', 'temperature_sweep', 'precision_of', 'sweep_figure',
+           'judge', 'draw_fig1']
 
 # %% ../nbs/33_temperature.ipynb #9c08048e
 import math
@@ -12,11 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
-from .experiments import Figure, by_dataset, experiment, images_seen, may_score
+from .experiments import Figure, by_dataset, experiment, finished, former, images_seen, may_score, picture, plan
 from .heads import GaussianNIF
 from .models import draw
 from .pictures import COLOURS, grid_figure, label_colours, save_png, style
-from .protocol import SIZES, floor_of, sample_scores, scored
+from .protocol import SIZES, draws_apart, floor_of, sample_scores, scored
 from .samples import model_of, row_label, stand_for
 
 # %% ../nbs/33_temperature.ipynb #a308d67e
@@ -59,15 +60,22 @@ PICTURE_BATCH = 100                                  # the batch of the scores t
 
 # %% ../nbs/33_temperature.ipynb #72f1a53b
 def temperature_sweep(config, s, progress=False):
-    "Scores of a run at each t of `SWEEP`, a list of dict(t, frechet, kid, se, precision, recall, coverage, n)."
+    "Scores of a run at each t of `SWEEP`, a list of dict(t, frechet, kid, se, precision, recall, coverage, n); those that are on disk, where none may be made (`may_score`)."
     found = []
-    for t in tqdm(SWEEP, desc=f'{config.dataset} {config.model}, s = {s:g}', disable=not progress): found.append(_point(config, t, s))
+    for t in tqdm(SWEEP, desc=f'{config.dataset} {config.model}, s = {s:g}', disable=not progress):
+        if may_score(config) or scored(config, n=SIZES[config.scale]['sweep'], t=t, s=s): found.append(_point(config, t, s))
     return found
 
 
 def _point(config, t, s):
     r = sample_scores(config, n=SIZES[config.scale]['sweep'], t=t, s=s)
     return dict(t=t, n=r['n'], dims=r['dims'], name=r['frechet']['name'], frechet=r['frechet']['value'], kid=r['kid']['value'], se=r['kid']['se'], **{k: r['neighbours'][k] for k in ('precision', 'recall', 'coverage')})
+
+
+def precision_of(point, apart=None):
+    "(precision, error) of a point of a sweep: the binomial error or, if that is more, what another draw of samples moves it by (`draws_apart`)."
+    p = point['precision']
+    return p, max(math.sqrt(p * (1 - p) / point['n']), (apart or {}).get('precision', 0.0))
 
 
 def sweep_figure(sweeps, floor):
@@ -117,20 +125,22 @@ def _table_row(label, p, factor, seed):
 
 def _one_dataset(dataset, configs, out, progress):
     rows = rows_of(configs, dataset)
-    sections, pictured = [], {reading: temperature_rows(rows, reading) for reading in READINGS}
-    for reading, pictures in pictured.items():
-        save_png(grid_figure(pictures, configs[0].bits, column_labels=[f't = {t:g}' for t in TEMPERATURES]), out/f'fig1-{dataset}-{reading}.png')
-        sections.append(dict(title=f'Temperature: {dataset}, t on the {reading} (Fig. 1)', png=f'fig1-{dataset}-{reading}.png', alt=f'Rows of samples ({", ".join(pictures)}), t growing from left to right.',
+    sections, there = [], [(label, config) for label, config, s in rows if config]
+    for reading in READINGS:
+        picture(out/f'fig1-{dataset}-{reading}.png', lambda: grid_figure(temperature_rows(rows, reading), configs[0].bits, column_labels=[f't = {t:g}' for t in TEMPERATURES]), [c for _, c in there])
+        sections.append(dict(title=f'Temperature: {dataset}, t on the {reading} (Fig. 1)', png=f'fig1-{dataset}-{reading}.png', alt=f'Rows of samples ({", ".join(label for label, _ in there)}), t growing from left to right.',
             caption=f'{dataset}, seed 0. t multiplies the {reading} of the innermost prior' + (', as the text says. ' if reading == 'variance' else ', as in the released code. ') + 'One latent in each row. If t did nothing for the manifold the second row would not change.'))
-    shares, sweeps = {label: prior_share(model_of(config).head) for label, config, s in rows if config}, {label: temperature_sweep(config, s, progress) for label, config, s in rows if config}
+    sweeps = {label: points for label, config, s in rows if config and len(points := temperature_sweep(config, s, progress)) == len(SWEEP)}
+    shares = {label: prior_share(model_of(c).head) for label, c in there} if all(finished(c, parameters=True) for _, c in there) else former('fig1', out)['result'][dataset]['shares']
+    apart = draws_apart(plan(configs[0].scale, dataset), SIZES[configs[0].scale]['sweep'])
     floor, table, judged = floor_of(configs[0], SIZES[configs[0].scale]['sweep']), [], {}
     runs = {label: (config, s) for label, config, s in rows}
     for label, config, s in rows:
-        if config is None: table.append((label, 'not run', *[''] * (len(HEADER) - 2))); continue
+        if label not in sweeps: table.append((label, 'not run', *[''] * (len(HEADER) - 2))); continue
         table += [_table_row(label, p, variance_factor(shares[label], p['t'], s), config.seed) for p in sweeps[label]]
     nf = runs['NF'][0]
     for label, points in sweeps.items():
-        if label == 'NF' or nf is None: continue
+        if label == 'NF' or 'NF' not in sweeps: continue
         equal = None
         if runs[label][1] > 0:
             factor, name = round(variance_factor(shares[label], HOT, runs[label][1]), 4), f'NF, as hot as {label} at t = {HOT:g}'
@@ -140,10 +150,10 @@ def _one_dataset(dataset, configs, out, progress):
             else: table.append((name, 'not run', *[''] * (len(HEADER) - 2)))
         judged[label] = judge(sweeps['NF'], points, equal)
     table.append(('training images', '', '', f'{floor["frechet"]:.4g}', f'{1e3 * floor["kid"]:z.2f} ± {1e3 * floor["se"]:.2f}', f'{floor["precision"]:.2f}', f'{floor["recall"]:.2f}', f'{floor["coverage"]:.2f}', floor['n'], ''))
-    save_png(sweep_figure(sweeps, floor), out/f'fig1-{dataset}-sweep.png')
-    sections.append(dict(title=f'Distance against t: {dataset}', png=f'fig1-{dataset}-sweep.png', table=(HEADER, table), alt='Three curves against t, for the NF and the NIF on and off its manifold: Fréchet distance, KID with standard errors, precision.',
-        caption='Hot samples that stay in the data keep low distances and a high precision to the right of t = 1. If temperature did nothing the lines would be flat; if both models took it equally the lines would rise together. The third column says by how much the total variance of the latent has grown since t = 1.'))
-    record = dict(pictures=dict(key=KEY, temperatures=TEMPERATURES, readings=list(READINGS)), shares=shares, sweeps=sweeps, seeds={label: config.seed for label, config, s in rows if config},
+    if sweeps: save_png(sweep_figure(sweeps, floor), out/f'fig1-{dataset}-sweep.png')
+    sections.append(dict(title=f'Distance against t: {dataset}', **(dict(png=f'fig1-{dataset}-sweep.png') if sweeps else {}), table=(HEADER, table), alt='Three curves against t, for the NF and the NIF on and off its manifold: Fréchet distance, KID with standard errors, precision.',
+        caption='Hot samples that stay in the data keep low distances and a high precision to the right of t = 1. If temperature did nothing the lines would be flat; if both models took it equally the lines would rise together. The third column says by how much the total variance of the latent has grown since t = 1.' + (f" Other draws of {apart['n']:,} samples move precision by {apart['precision']:.3f}, recall by {apart['recall']:.3f}, coverage by {apart['coverage']:.3f} (one deviation, {apart['pairs']} pairs of scores of this data set)." if apart else '')))
+    record = dict(pictures=dict(key=KEY, temperatures=TEMPERATURES, readings=list(READINGS)), shares=shares, sweeps=sweeps, seeds={label: config.seed for label, config, s in rows if config}, apart=apart,
                   images={label: images_seen(config) for label, config, s in rows if config}, floor={k: floor[k] for k in ('n', 'frechet', 'kid', 'se', 'precision', 'recall', 'coverage')},
                   judged=judged, best={label: min(points, key=lambda p: p['frechet'])['t'] for label, points in sweeps.items()}, not_run=[label for label, config, s in rows if config is None])
     return record, sections
@@ -163,4 +173,4 @@ def _needs(scale):
     return [experiment(d, stand_for(model, d), scale=scale) for d in (('digits',) if scale == 'smoke' else ('celeba', 'fashion_mnist')) for model in ('NF', 'NIF-128')]
 
 
-FIGURES = (Figure('fig1', 'Fig. 1', _needs, draw_fig1, ('temperature',)),)
+FIGURES = (Figure('fig1', 'Fig. 1', _needs, draw_fig1, ('temperature',), keeps=True),)

@@ -17,6 +17,7 @@ from .checks import nearest, whole
 from .experiments import PAPER_MODELS, by_model, plan, published
 from .table1 import borrow, seeds_share
 from .table2 import repeated
+from .temperature import precision_of
 from .training import number
 
 # %% ../nbs/41_published_and_ours.ipynb #88bc0123
@@ -262,25 +263,19 @@ def _temperature(row, records):
     return dict(value=growth[0] / growth[1] - 1, significant=nearer, text=f'growth to t = {hot:g}: NIF {growth[0]:+.3g}, NF {growth[1]:+.3g}', note=told if nearer else f'{told}; the NIF is not the nearer one at every t > 1')
 
 
-def _inside(point, apart):
-    "A point's precision and its error: the binomial one or, if that is more, what another draw of samples moves it."
-    p = point['precision']
-    return p, max(math.sqrt(p * (1 - p) / point['n']), (apart or {}).get('precision', 0))
-
-
 def _precisions(sweeps, apart=None, at=None):
     "The precision of each model at t = 1 and at another t (default: the largest up to 4), in words, each with its error."
     told = []
     for model, points in sweeps.items():
         found = {p['t']: p for p in points if 'precision' in p}
         hot = at or max((t for t in found if 1 < t <= 4), default=None)
-        if {1.0, hot} <= set(found): told.append(f'{model}: ' + ' → '.join('{:.3f} ± {:.3f}'.format(*_inside(found[t], apart)) for t in (1.0, hot)) + f' at t = {hot:g}')
+        if {1.0, hot} <= set(found): told.append(f'{model}: ' + ' → '.join('{:.3f} ± {:.3f}'.format(*precision_of(found[t], apart)) for t in (1.0, hot)) + f' at t = {hot:g}')
     return '; precision from t = 1, ' + '; '.join(told) if told else ''
 
 
 def _fewer_inside(cold, hot, apart):
     "Whether a hotter point holds fewer samples inside the data than a colder one, by two errors: in words, or ''."
-    (a, e), (b, f) = _inside(cold, apart), _inside(hot, apart)
+    (a, e), (b, f) = precision_of(cold, apart), precision_of(hot, apart)
     return f"; what would change our mind is there: nearer, with {b / a:.0%} of the precision" if a - b > 2 * math.hypot(e, f) else ''
 
 

@@ -3,6 +3,7 @@ import dataclasses
 import functools
 import numpy as np
 import pytest
+import nif_lit.experiments as experiments
 import nif_lit.reconstructions as reconstructions
 import nif_lit.samples as samples
 import nif_lit.temperature as temperature
@@ -60,6 +61,7 @@ def tiny(name): return build_model(name, (8, 8, 1), steps=1, channels=8, levels=
 @pytest.fixture
 def runs(monkeypatch):
     "Every run is a tiny model of its own kind; scores are computed, not kept."
+    monkeypatch.setattr(experiments, 'finished', lambda *a, **k: True); monkeypatch.setattr(temperature, 'finished', lambda *a, **k: True)
     for module in (samples, temperature, reconstructions):
         monkeypatch.setattr(module, 'model_of', lambda config: tiny('NF' if config.model == 'NF' else 'NIF-4')); monkeypatch.setattr(module, 'images_seen', lambda config: 64)
         if module is not temperature: monkeypatch.setattr(module, 'cached', lambda config, name, settings, compute: dict(compute(), settings=settings))
@@ -102,7 +104,7 @@ def test_temperature_is_read_both_ways_and_compared_at_equal_heat(runs, tmp_path
     def scores(config, *, n, t, s):
         asked.append((config.model, t, s))
         return dict(n=n, dims='pixels', frechet=dict(name='FD-pixels', value=1 + t), kid=dict(value=0.1 * t * (config.model == 'NF'), se=0.01), neighbours=dict(precision=0.5, recall=0.5, coverage=0.5))
-    monkeypatch.setattr(temperature, 'sample_scores', scores)
+    monkeypatch.setattr(temperature, 'sample_scores', scores); monkeypatch.setattr(temperature, 'scored', lambda config, *, n, t, s: t in temperature.SWEEP)
     monkeypatch.setattr(temperature, 'floor_of', lambda config, n: dict(n=9, frechet=0.1, kid=0.0, se=0.01, precision=1.0, recall=1.0, coverage=1.0))
     hot, without = round(1 + (temperature.HOT - 1) * (share := temperature.prior_share(tiny('NIF-4').head)), 4), []
     for may in (False, True):                       # the NF as hot as the NIF is one score more: where it may not be made its row says so
