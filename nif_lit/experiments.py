@@ -317,7 +317,7 @@ def at_hand(figure, config, out, *, runs=None):
     Numbers of another training, with other test bits, do not match those pictures.
     """
     if finished(config, runs=runs, parameters=figure.parameters): return True
-    before = former(figure.name, out)
+    before = former(figure.name, out) or former(figure.part_of or figure.name, out)
     if trains() or not figure.keeps or config.name not in before.get('runs', ()) or not finished(config, runs=runs): return False
     mean = before.get('test_bits_per_dim', {}).get(config.name)
     return mean is None or mean == _result_of(Path(runs or runs_folder())/config.name)['test_bits_per_dim']['mean']

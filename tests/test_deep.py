@@ -2,9 +2,9 @@
 import json
 import numpy as np
 import pytest
-from nif_lit.deep import SET, VARIANCES, deep_draw, deep_needs, machine_moves, more_varied
+from nif_lit.deep import SET, VARIANCES, deep_draw, deep_needs, machine_moves, more_varied, only_heat
 from nif_lit.experiments import experiment
-from nif_lit.pictures import gallery
+from nif_lit.pictures import gallery, save_png
 from nif_lit.training import write_json
 
 
@@ -15,6 +15,20 @@ def scores(recall, coverage, se=0.01): return {t: dict(recall=recall, coverage=c
 def test_the_verdict_follows_the_numbers(deep, answer):
     record, sentence = more_varied({'NIF-16': scores(0.5, 0.5), 'DeepNIF-16': scores(*deep)})
     assert f'? {answer}' in sentence and record['NIF-16']['recall']['2']['difference'] == pytest.approx(deep[0] - 0.5)
+
+
+def test_each_reading_of_t_has_its_own_answer():
+    hot = scores(0.5, 0.5) | {16.0: dict(recall=0.4, coverage=0.7, se_recall=0.01, se_coverage=0.01)}
+    record, sentence = more_varied({'NIF-16': scores(0.5, 0.5), 'DeepNIF-16': hot})
+    first, second = sentence.split(' With t on the deviation: ')
+    assert 'No: recall higher at no t, lower at no t; coverage higher at no t' in first and second == 'recall higher at no t, lower at t = 4; coverage higher at t = 4, lower at no t.'
+    assert record['NIF-16']['coverage']['16']['difference'] == pytest.approx(0.2)
+
+
+def test_a_model_that_is_only_another_at_another_temperature_is_found_out():
+    point = lambda precision, coverage: dict(precision=precision, coverage=coverage, se_precision=0.01, se_coverage=0.01)
+    cold = {1.0: point(0.2, 0.2), 2.0: point(0.3, 0.3), 4.0: point(0.1, 0.5)}
+    assert only_heat({1.0: point(0.2, 0.1), 2.0: point(0.31, 0.31), 4.0: point(0.1, 0.1), 16.0: point(0.3, 0.5)}, cold) == {1.0: 2.0, 2.0: 2.0, 4.0: 4.0, 16.0: None}
 
 
 def test_what_has_not_run_is_said():
@@ -30,10 +44,11 @@ def test_needs_train_all_models_on_the_same_images():
 
 def test_a_figure_with_runs_missing(tmp_path, monkeypatch):
     config = experiment('digits', 'NF')
-    write_json(tmp_path/'runs'/config.name/'result.json', dict(test_bits=[1.0, 2.0, 1.5], images_seen=64))
+    write_json(tmp_path/'runs'/config.name/'result.json', dict(test_bits=[1.0, 2.0, 1.5], test_bits_per_dim=dict(mean=1.5), images_seen=64))
     near = dict(recall=0.5, coverage=1.0, precision=0.7, n=9, n_reference=3, k=5)
     fake = dict(sample_scores=lambda config, **kw: dict(neighbours=near, frechet=dict(value=1.0, name='FD-pixels'), kid=dict(value=0.1, se=0.01, name='KID-pixels'), dims='pixels'),
                 load_run=lambda config, **kw: (None, {}), draw_samples=lambda model, key, n, **kw: np.full((n, 4, 4, 1), int(kw['t']) % 8, np.uint8))
+    fake |= dict(may_score=lambda config: True, picture=lambda path, draw, configs: save_png(draw(), path))
     for name, thing in fake.items(): monkeypatch.setattr(f'nif_lit.deep.{name}', thing)
     monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path/'runs'))
     record, sections = deep_draw([config], tmp_path, False)
