@@ -172,10 +172,10 @@ def curves(scores):
                 ax.set(xscale='log', xticks=VARIANCES, xticklabels=[f'{t:g}' for t in VARIANCES], xlabel="factor of the prior's variance", title=what)
                 ax.minorticks_off()
             axes[2].plot([v['precision'] for v in by_t.values()], [v['coverage'] for v in by_t.values()], **how)
-            for t, v in by_t.items(): axes[2].annotate(f'{t:g}', (v['precision'], v['coverage']), textcoords='offset points', xytext=(4, 3), fontsize=7.5, color=colours[name])
+            for t, v in by_t.items(): axes[2].annotate(f'{t:g}', (v['precision'], v['coverage']), textcoords='offset points', xytext=(-5, 2) if name.startswith('deep') else (5, 1), ha='right' if name.startswith('deep') else 'left', fontsize=7.5, color='#444444')
         widest = max(v['precision'] for by_t in scores.values() for v in by_t.values()) or 1.0
         tops = [max(v[what] + 2 * v[f'se_{what}'] for by_t in scores.values() for v in by_t.values()) for what in ('recall', 'coverage', 'coverage')]
-        axes[2].set(xlabel='precision', title='coverage, the factor beside it', xlim=(-0.04 * widest, 1.1 * widest))
+        axes[2].set(xlabel='precision', title='coverage (factor beside)', xlim=(-0.04 * widest, 1.1 * widest))
         for ax, top in zip(axes, tops): ax.set_ylim(-0.04 * (top or 1), 1.06 * (top or 1)); ax.grid(axis='y', color='#e4e4e4', lw=0.8)
         fig.legend(*axes[0].get_legend_handles_labels(), loc='outside upper left', ncols=len(scores), title=None)
         fig.draw_without_rendering(); fig.set_layout_engine('none')

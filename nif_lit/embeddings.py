@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['SIZES', 'PROBES', 'KIND_NAMES', 'WAYS', 'CLASSES', 'RIVALS', 'PM', 'HEADER', 'FIGURES', 'data_of', 'probe_all',
-           'probes_of', 'yardsticks_of', 'compared', 'four_ways', 'pictures_of', 'draw', 'needs', 'beyond_dimension',
-           'sentence']
+           'probes_of', 'yardsticks_of', 'compared', 'lend', 'four_ways', 'pictures_of', 'draw', 'needs',
+           'beyond_dimension', 'sentence']
 
 # %% ../nbs/36_embeddings.ipynb #6546c8ac
 import math
 from functools import lru_cache
 import numpy as np
-from .experiments import Figure, by_dataset, by_model, cached, dataset_of, images_seen, plan, runs_folder
+from .experiments import Figure, by_dataset, by_model, cached, dataset_of, finished, former, images_seen, picture, plan, runs_folder
 from .models import parse_name
 from .pictures import COLOURS, save_png, style
 from .probes import compare_probes, first, hits, knn_accuracy, latent_features, linear_probe, pca_features, picture_accuracy, pixel_features, scatter_figure, subset, umap_embedding
@@ -74,8 +74,23 @@ def yardsticks_of(config):
 def compared(ours, reference):
     "Accuracy of `ours` minus that of `reference`, lists of probes (one per seed, the same test images): dict(mean, se, ..., p of the first seed, verdict). Raises `ValueError` for unequal lists."
     found = difference_by_seed([hits(r).astype(float) for r in ours], [hits(r).astype(float) for r in reference])
-    verdict = 'better' if found['mean'] > 2 * found['se'] else 'worse' if found['mean'] < -2 * found['se'] else 'undecided'
-    return found | dict(p=compare_probes(ours[0], reference[0])['p'], verdict=verdict)
+    return found | dict(p=compare_probes(ours[0], reference[0])['p'], verdict=_verdict(found))
+
+
+def _verdict(d): return 'better' if d['mean'] > 2 * d['se'] else 'worse' if d['mean'] < -2 * d['se'] else 'undecided'
+
+
+def lend(sets):
+    """Gives each difference between a NIF of one seed and a rival the largest deviation over seeds of a NIF's difference to that rival, by the same probe; changes `se` and `verdict`, keeps `se_own`.
+
+    sets: dict data set -> rows, as the record holds them. Where no NIF has several seeds nothing is lent. Returns dict probe -> dict rival (without its M) -> what was lent.
+    """
+    minus = [(probe, rival.rpartition('-')[0] or rival, d) for rows in sets.values() for name, row in rows.items() if name.startswith('NIF') for probe in PROBES for rival, d in row[probe]['minus'].items()]
+    lent = {probe: {rival: max((d['sd_seeds'] for p, r, d in minus if (p, r) == (probe, rival) and d['sd_seeds']), default=0.0) for rival in dict.fromkeys(r for _, r, _ in minus)} for probe in PROBES}
+    for probe, rival, d in minus:
+        if d['seeds'] == 1:
+            own = d.get('se_own', d['se']); d |= dict(se_own=own, se=max(own, lent[probe][rival])); d['verdict'] = _verdict(d)
+    return lent
 
 # %% ../nbs/36_embeddings.ipynb #b26f82ea
 WAYS = {'own labels': (True, 15), 'own labels, 50 nb.': (True, 50), 'no labels': (False, 15), 'labels of others': (None, 15)}
@@ -121,9 +136,9 @@ def _minus(of, reference, probe):
     return compared(*[[r[s if s in r else None][probe] for s in seeds] for r in (of, reference)]) if seeds else None
 
 
-def _row(of, references):
-    "One representation: for each probe the accuracies by seed, their mean, and the difference to each of `references`, seed by seed."
-    row = dict(seeds=[s for s in of if s is not None])
+def _row(of, references, asked=0):
+    "One representation: for each probe the accuracies by seed, their mean, and the difference to each of `references`, seed by seed. asked: how many seeds the plan has."
+    row = dict(seeds=[s for s in of if s is not None], asked=asked)
     for probe in PROBES:
         scores = {s: v[probe] for s, v in of.items()}
         one, values = next(iter(scores.values())), [v['accuracy'] for v in scores.values()]
@@ -138,7 +153,7 @@ def _cells(name, row):
     def of(r):
         d = r['minus'].get('NF')
         return (f"{100 * r['mean']:.1f}{PM}{100 * max(r['se'], r['sd'] or 0):.1f}", *(('', '') if d is None else (f"{100 * d['mean']:+.1f}{PM}{100 * d['se']:.1f}", d['verdict'])))
-    return (name, len(row['seeds']) or '', *of(row['k-NN']), *of(row['linear']))
+    return (name, str(len(row['seeds'])) + f" of {row['asked']}" * (row['asked'] > len(row['seeds'])) if row['seeds'] else '', *of(row['k-NN']), *of(row['linear']))
 
 
 def _curves(rows, Ms, N):
@@ -153,7 +168,9 @@ def _curves(rows, Ms, N):
                 there = [(M, rows[form.format(M)][probe]) for M in Ms if form.format(M) in rows]
                 if there: ax.errorbar([M for M, _ in there], [100 * r['mean'] for _, r in there], yerr=[200 * max(r['se'], r['sd'] or 0) for _, r in there], fmt=line, color=colour, ms=5, lw=1.6, capsize=2.5, label=label)
             for label, name, colour in ((f'NF latents, all {N}', 'NF', COLOURS['NF']), (f'pixels, all {N}', 'pixels', COLOURS['data'])):
-                if name in rows: ax.axhline(100 * rows[name][probe]['mean'], color=colour, ls='--', lw=1.4, label=label)
+                if name not in rows: continue
+                r = rows[name][probe]; ax.axhline(100 * r['mean'], color=colour, ls='--', lw=1.4, label=label)
+                if r['sd']: ax.axhspan(*(100 * (r['mean'] + 2 * sign * r['sd']) for sign in (-1, 1)), color=colour, alpha=0.1, lw=0)
             ax.set(xscale='log', xlabel='M, dimensions', title=f'{probe} probe'); ax.minorticks_off(); ax.set_xticks(Ms, [str(M) for M in Ms]); ax.grid(axis='y', color='#e4e4e4', lw=0.8); ax.set_axisbelow(True)
         axes[0].set_ylabel('held-out accuracy, %')
         fig.legend(*axes[0].get_legend_handles_labels(), loc='outside right center')
@@ -161,35 +178,44 @@ def _curves(rows, Ms, N):
     return fig
 
 
-def _of_dataset(name, configs, out):
-    "Record and sections of one data set."
-    found, Ms, data = _gather(configs), _dims_of(configs[0]), data_of(configs[0])
+def _rows_of(configs):
+    "dict representation -> `_row` of one data set, yardsticks first."
+    found, planned = _gather(configs), by_model(plan(configs[0].scale, configs[0].dataset))
     rivals = lambda r, of: ['NF', *([] if not r.startswith('NIF') else [form.format(next(iter(of.values()))['k-NN']['dims']) for form in RIVALS])]
-    rows = {r: _row(of, {name: found.get(name) for name in rivals(r, of)}) for r, of in found.items()}
+    return {r: _row(of, {name: found.get(name) for name in rivals(r, of)}, len(planned.get(r.split(',')[0], ()))) for r, of in found.items()}
+
+
+def _of_dataset(name, configs, rows, lent, out):
+    "Record and sections of one data set."
+    Ms, data, told = _dims_of(configs[0]), data_of(configs[0]), ' and '.join(f"{100 * v.get('NF', 0):.1f} points by the {probe} probe" for probe, v in lent.items())
     order = ['pixels', *(f'pixels, PCA-{M}' for M in Ms), 'NF', *(f'NF, PCA-{M}' for M in Ms), *(f'NIF-{M}, {kind}' for M in Ms for kind in KIND_NAMES.values())]
     shown = {c.model: c for c in configs if c.seed == 0 and c.model in ('NF', f'NIF-{Ms[0]}')}
-    pictures = {model: pictures_of(c) for model, c in shown.items()} | {f'noise, {Ms[0]}-d': pictures_of(configs[0], noise=Ms[0])}
+    here = all(finished(c, parameters=True) for c in shown.values())
+    pictures = {model: pictures_of(c) for model, c in shown.items()} | {f'noise, {Ms[0]}-d': pictures_of(configs[0], noise=Ms[0])} if here else former('fig2', out)['result'][name]['pictures']
     labels, N = data.test_labels.astype(int), math.prod(data.shape)
     look = lambda way: np.arange(len(labels)) % 2 == 1 if WAYS[way][0] is None else slice(None)
-    panels = {f"{model.split(',')[0]}, {way.replace('50 nb.', 'k = 50')}: {v['accuracy']:.2f}": (np.array(v['points'])[look(way)], labels[look(way)]) for model, ways in pictures.items() for way, v in ways.items()}
-    save_png(scatter_figure(panels, CLASSES[name], columns=len(WAYS), panel=2.2), out/f'fig2_{name}.png')
+    panels = lambda: {f"{model.split(',')[0]}, {way.replace('50 nb.', 'k = 50')}: {v['accuracy']:.2f}": (np.array(v['points'])[look(way)], labels[look(way)]) for model, ways in pictures.items() for way, v in ways.items()}
+    picture(out/f'fig2_{name}.png', lambda: scatter_figure(panels(), CLASSES[name], columns=len(WAYS), panel=2.2), list(shown.values()))
     save_png(_curves(rows, Ms, N), out/f'fig2_{name}_probes.png')
     chance = float(np.bincount(labels).max() / len(labels))
     record = dict(rows=rows, not_run=[r for r in order if r not in rows], chance=chance, N=N, pictures={m: {w: {k: v[k] for k in ('accuracy', 'se', 'n', 'k')} for w, v in ways.items()} for m, ways in pictures.items()},
-                  M_shown=Ms[0], n_train=len(data.train), n_valid=len(data.valid), n_test=len(labels), runs=[c.name for c in configs], images_seen=sorted({images_seen(c) for c in configs}))
+                  M_shown=Ms[0], n_train=len(data.train), n_valid=len(data.valid), n_test=len(labels), runs=[c.name for c in configs], lent=lent, images_seen=sorted({images_seen(c) for c in configs}))
     about = f'{len(data.train):,} training, {len(data.valid):,} validation, {len(labels):,} test images; chance is {100 * chance:.0f} %.'
     sections = [dict(title=f'Test latents of {name} (Fig. 2)', png=f'fig2_{name}.png', alt=f'UMAPs of {", ".join(pictures)}, each with the labels of the points shown, with more neighbours, without labels, and with labels of other points only, coloured by class.',
                      caption=f'Rows: {", ".join(pictures)} ({N} dimensions for the NF). First column: the paper\'s way, supervised by the labels of the points shown; second: the same with 50 neighbours; third: no labels; fourth: half of the labels given, the other half shown. '
                              f'At most 4,000 points are drawn; the number, over all of them, is the share whose neighbours in the picture name their class. Where noise separates, a separated NIF is no evidence.'),
                 dict(title=f'Probes on held-out latents of {name}', table=(HEADER, [_cells(r, rows.get(r)) for r in order]), png=f'fig2_{name}_probes.png', alt=f'{name}: held-out accuracy of k-NN and of a linear probe against M, for the NIF, the NF\'s latents and pixels reduced to M, with the full NF and pixels as dashed levels.',
-                     caption=f'{about} Accuracy ± the larger of its standard error over images and its deviation over seeds; − NF is paired by image and seed, and judged at two standard errors. {N} dimensions without a number. Bars in the picture are two errors to each side. If the NIF learned classes, blue would lie above orange and grey at the same M.')]
+                     caption=f'{about} Accuracy ± the larger of its standard error over images and its deviation over seeds; − NF is paired by image and seed, and judged at two standard errors; a NIF of one seed takes the deviation over seeds of a NIF that has several, {told}, if that is more than its own error over images. {N} dimensions without a number. Bars and bands in the picture are two errors, or two deviations over seeds, to each side. If the NIF learned classes, blue would lie above orange and grey at the same M.')]
     return record, sections
 
 
 def draw(configs, out, progress=True):
     "UMAPs and probes of test latents, data set by data set. [Fig. 2]"
-    record, sections = {}, []
-    for name, cs in by_dataset(configs).items(): record[name], parts = _of_dataset(name, cs, out); sections += parts
+    record, sections, sets = {}, [], by_dataset(configs)
+    rows = {name: _rows_of(cs) for name, cs in sets.items()}
+    lent = lend(rows)
+    for name, cs in sets.items():
+        record[name], parts = _of_dataset(name, cs, rows[name], lent, out); sections += parts
     return record, sections
 
 
@@ -198,7 +224,7 @@ def needs(scale):
     return [c for c in plan(scale) if c.dataset in CLASSES and (scale != 'smoke' or c.seed < 2)]
 
 
-FIGURES = (Figure('fig2', 'Fig. 2', needs, draw, ('embeddings', 'figure2')),)
+FIGURES = (Figure('fig2', 'Fig. 2', needs, draw, ('embeddings', 'figure2'), keeps=True),)
 
 # %% ../nbs/36_embeddings.ipynb #d478d92d
 def beyond_dimension(r):

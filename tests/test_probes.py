@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 from scipy.stats import binomtest
-from nif_lit import probes as p
+from nif_lit import experiments, probes as p
 from nif_lit.data import load
 from nif_lit.heads import KINDS
 from nif_lit.models import NF, NIF
@@ -155,6 +155,7 @@ def test_the_figure_says_what_was_not_run(monkeypatch, tmp_path):
     monkeypatch.setattr(e, 'probes_of', probes_of); monkeypatch.setattr(e, 'images_seen', lambda c: 100)
     monkeypatch.setattr(e, 'yardsticks_of', lambda c: {'pixels': score(64)} | {f'pixels, PCA-{m}': score(m) for m in (8, 16, 32)})
     monkeypatch.setattr(e, 'pictures_of', lambda c, noise=None: {w: dict(points=rng.normal(size=(360, 2)).tolist(), accuracy=0.1, se=0.02, n=360, k=15) for w in e.WAYS})
+    monkeypatch.setattr(experiments, 'finished', lambda *a, **k: True); monkeypatch.setattr(e, 'finished', lambda *a, **k: True)
     configs = e.needs('smoke')
     for chosen in (lambda c: c.model == 'NIF-16' and c.seed, lambda c: c.model in ('NF', 'NIF-16') and c.seed < 2, lambda c: c.model == 'NF' and c.seed == 1):
         there = [c for c in configs if chosen(c)]
@@ -166,6 +167,16 @@ def test_the_figure_says_what_was_not_run(monkeypatch, tmp_path):
         assert set(minus) == ({'NF', 'NF, PCA-16', 'pixels, PCA-16'} if any(c.model == 'NF' for c in there) else {'pixels, PCA-16'}) if of['rows'].get('NIF-16, mode') else not minus
         assert all((tmp_path/s['png']).is_file() for s in sections) and 'digits' in e.sentence(record)
     assert {c.dataset for c in e.needs('laptop')} == {'fashion_mnist', 'cifar10'}
+
+
+def test_a_nif_of_one_seed_is_lent_what_a_training_moves():
+    from nif_lit import embeddings as e
+    def row(seeds, **minus): return dict(seeds=seeds, **{probe: dict(minus={rival.replace('_', ', '): dict(mean=m, se=se, sd_seeds=sd, seeds=len(seeds), verdict='better') for rival, (m, se, sd) in minus.items()}) for probe in e.PROBES})
+    sets = dict(a={'NIF-64, mode': row([0, 1], NF=(0.3, 0.1, 0.15)), 'NIF-128, mode': row([0], NF=(0.2, 0.01, None), **{'pixels_PCA-128': (0.02, 0.005, None)}), 'NF, PCA-64': row([0], NF=(0.2, 0.01, None))}, b={'NIF-64, mode': row([0], NF=(0.4, 0.01, None))})
+    for _ in range(2): assert e.lend(sets) == {probe: {'NF': 0.15, 'pixels, PCA': 0.0} for probe in e.PROBES}        # twice is once
+    of = lambda d, name, rival='NF': sets[d][name]['linear']['minus'][rival]
+    assert of('a', 'NIF-128, mode')['verdict'] == 'undecided' and of('b', 'NIF-64, mode')['verdict'] == 'better' and of('b', 'NIF-64, mode')['se'] == 0.15 and of('b', 'NIF-64, mode')['se_own'] == 0.01
+    assert of('a', 'NF, PCA-64')['se'] == 0.01 and of('a', 'NIF-128, mode', 'pixels, PCA-128')['se'] == 0.005            # one network against itself; nothing to lend
 
 
 @pytest.mark.parametrize('call, match', [
