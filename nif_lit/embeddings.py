@@ -81,11 +81,13 @@ def _verdict(d): return 'better' if d['mean'] > 2 * d['se'] else 'worse' if d['m
 
 
 def lend(sets):
-    """Gives each difference between a NIF of one seed and a rival the largest deviation over seeds of a NIF's difference to that rival, by the same probe; changes `se` and `verdict`, keeps `se_own`.
+    """Gives each difference of one seed, of a NIF or of pixels to a rival, the largest deviation over seeds of such a difference by the same probe; changes `se` and `verdict`, keeps `se_own`.
 
-    sets: dict data set -> rows, as the record holds them. Where no NIF has several seeds nothing is lent. Returns dict probe -> dict rival (without its M) -> what was lent.
+    sets: dict data set -> rows, as the record holds them. An NF against its own principal components is one training, and is lent nothing; nor is anything where no row has several seeds.
+    Returns dict probe -> dict what is compared, as 'NIF − NF' -> what was lent.
     """
-    minus = [(probe, rival.rpartition('-')[0] or rival, d) for rows in sets.values() for name, row in rows.items() if name.startswith('NIF') for probe in PROBES for rival, d in row[probe]['minus'].items()]
+    family = lambda name: name.split(',')[0].split('-')[0]
+    minus = [(probe, f"{family(name)} − {rival.rpartition('-')[0] or rival}", d) for rows in sets.values() for name, row in rows.items() if family(name) != 'NF' for probe in PROBES for rival, d in row[probe]['minus'].items()]
     lent = {probe: {rival: max((d['sd_seeds'] for p, r, d in minus if (p, r) == (probe, rival) and d['sd_seeds']), default=0.0) for rival in dict.fromkeys(r for _, r, _ in minus)} for probe in PROBES}
     for probe, rival, d in minus:
         if d['seeds'] == 1:
@@ -187,7 +189,7 @@ def _rows_of(configs):
 
 def _of_dataset(name, configs, rows, lent, out):
     "Record and sections of one data set."
-    Ms, data, told = _dims_of(configs[0]), data_of(configs[0]), ' and '.join(f"{100 * v.get('NF', 0):.1f} points by the {probe} probe" for probe, v in lent.items())
+    Ms, data, told = _dims_of(configs[0]), data_of(configs[0]), ' and '.join(f"{100 * v.get('NIF − NF', 0):.1f} points by the {probe} probe" for probe, v in lent.items())
     order = ['pixels', *(f'pixels, PCA-{M}' for M in Ms), 'NF', *(f'NF, PCA-{M}' for M in Ms), *(f'NIF-{M}, {kind}' for M in Ms for kind in KIND_NAMES.values())]
     shown = {c.model: c for c in configs if c.seed == 0 and c.model in ('NF', f'NIF-{Ms[0]}')}
     here = all(finished(c, parameters=True) for c in shown.values())
@@ -205,7 +207,7 @@ def _of_dataset(name, configs, rows, lent, out):
                      caption=f'Rows: {", ".join(pictures)} ({N} dimensions for the NF). First column: the paper\'s way, supervised by the labels of the points shown; second: the same with 50 neighbours; third: no labels; fourth: half of the labels given, the other half shown. '
                              f'At most 4,000 points are drawn; the number, over all of them, is the share whose neighbours in the picture name their class. Where noise separates, a separated NIF is no evidence.'),
                 dict(title=f'Probes on held-out latents of {name}', table=(HEADER, [_cells(r, rows.get(r)) for r in order]), png=f'fig2_{name}_probes.png', alt=f'{name}: held-out accuracy of k-NN and of a linear probe against M, for the NIF, the NF\'s latents and pixels reduced to M, with the full NF and pixels as dashed levels.',
-                     caption=f'{about} Accuracy ± the larger of its standard error over images and its deviation over seeds; − NF is paired by image and seed, and judged at two standard errors; a NIF of one seed takes the deviation over seeds of a NIF that has several, {told}, if that is more than its own error over images. {N} dimensions without a number. Bars and bands in the picture are two errors, or two deviations over seeds, to each side. If the NIF learned classes, blue would lie above orange and grey at the same M.')]
+                     caption=f'{about} Accuracy ± the larger of its standard error over images and its deviation over seeds; − NF is paired by image and seed, and judged at two standard errors; with one seed it takes the deviation over seeds of such a difference where there are several, on another data set too ({told} for a NIF), if that is more than its own error over images. {N} dimensions without a number. Bars and bands in the picture are two errors, or two deviations over seeds, to each side. If the NIF learned classes, blue would lie above orange and grey at the same M.')]
     return record, sections
 
 

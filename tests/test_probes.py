@@ -172,8 +172,8 @@ def test_the_figure_says_what_was_not_run(monkeypatch, tmp_path):
 def test_a_nif_of_one_seed_is_lent_what_a_training_moves():
     from nif_lit import embeddings as e
     def row(seeds, **minus): return dict(seeds=seeds, **{probe: dict(minus={rival.replace('_', ', '): dict(mean=m, se=se, sd_seeds=sd, seeds=len(seeds), verdict='better') for rival, (m, se, sd) in minus.items()}) for probe in e.PROBES})
-    sets = dict(a={'NIF-64, mode': row([0, 1], NF=(0.3, 0.1, 0.15)), 'NIF-128, mode': row([0], NF=(0.2, 0.01, None), **{'pixels_PCA-128': (0.02, 0.005, None)}), 'NF, PCA-64': row([0], NF=(0.2, 0.01, None))}, b={'NIF-64, mode': row([0], NF=(0.4, 0.01, None))})
-    for _ in range(2): assert e.lend(sets) == {probe: {'NF': 0.15, 'pixels, PCA': 0.0} for probe in e.PROBES}        # twice is once
+    sets = dict(a={'NIF-64, mode': row([0, 1], NF=(0.3, 0.1, 0.15)), 'NIF-128, mode': row([0], NF=(0.2, 0.01, None), **{'pixels_PCA-128': (0.02, 0.005, None)}), 'NF, PCA-64': row([0], NF=(0.2, 0.01, None))}, b={'NIF-64, mode': row([0], NF=(0.4, 0.01, None)), 'pixels': row([0], NF=(0.4, 0.01, None))})
+    for _ in range(2): assert e.lend(sets) == {probe: {'NIF − NF': 0.15, 'NIF − pixels, PCA': 0.0, 'pixels − NF': 0.0} for probe in e.PROBES}        # twice is once
     of = lambda d, name, rival='NF': sets[d][name]['linear']['minus'][rival]
     assert of('a', 'NIF-128, mode')['verdict'] == 'undecided' and of('b', 'NIF-64, mode')['verdict'] == 'better' and of('b', 'NIF-64, mode')['se'] == 0.15 and of('b', 'NIF-64, mode')['se_own'] == 0.01
     assert of('a', 'NF, PCA-64')['se'] == 0.01 and of('a', 'NIF-128, mode', 'pixels, PCA-128')['se'] == 0.005            # one network against itself; nothing to lend
