@@ -101,8 +101,8 @@ def _lent(versus):
 
 def _several(seeds, versus=None, asked=0):
     "How many seeds (of how many asked for), in words, and what that does to an error."
-    lent = f", its error lent by the seeds of another model ({versus['se'] / versus['base']:.1%} of the KID that it is held against)" if versus and _lent(versus) else ''
-    return f"{seeds}{f' of {asked}' if asked > seeds else ''} seed{'s' * (max(seeds, asked) > 1)}" + (f' (two errors of so few hold {covers(seeds):.0%})' if 1 < seeds < 5 else '') + lent
+    lent = f", error lent by another model's seeds, {versus['se'] / versus['base']:.1%} of the NF's KID" if versus and _lent(versus) else ''
+    return f"{seeds}{f' of {asked}' if asked > seeds else ''} seed{'s' * (max(seeds, asked) > 1)}" + (f', so that two errors hold {covers(seeds):.0%}' if 1 < seeds < 5 else '') + lent
 
 
 def _asked(found):

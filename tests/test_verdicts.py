@@ -227,8 +227,8 @@ def test_what_seeds_lend_is_named_shared_and_a_share(tmp_path):
     far['rows']['NF']['scores']['trained']['1'] = dict(far['rows']['NF']['scores']['trained']['1'], kid=2.0)
     found = judged_of(tmp_path, table1=dict(fashion_mnist=several, celeba=far))
     row = found['table1.celeba.NIF-128.trained']
-    assert row['verdict'] == 'not reproduced' and 'lent by the seeds of another model (30.0% of the KID' in row['note'] and '± 600.00' in row['ours']
-    assert '3 seeds (two errors of so few hold 82%)' in found['table1.fashion_mnist.NIF-64.trained']['note'] and 'lent' not in found['table1.fashion_mnist.NIF-64.trained']['note']
+    assert row['verdict'] == 'not reproduced' and "lent by another model's seeds, 30.0% of the NF's KID" in row['note'] and '± 600.00' in row['ours']
+    assert '3 seeds, so that two errors hold 82%' in found['table1.fashion_mnist.NIF-64.trained']['note'] and 'lent' not in found['table1.fashion_mnist.NIF-64.trained']['note']
     assert '± 600.00' in found['question.reverts.celeba.trained']['note'] + judged_of(tmp_path, table1=dict(cifar10=far, fashion_mnist=several))['question.poor_at_zero.cifar10']['ours']     # four M, one loan
     assert covers(2) == pytest.approx(0.7048, abs=1e-4) and covers(10_000) == pytest.approx(0.9545, abs=1e-3)
     with pytest.raises(ValueError, match='seeds'): covers(1)
