@@ -5,9 +5,11 @@
 # %% auto #0
 __all__ = ['CANDIDATES', 'BASE', 'TRIED_SMALL', 'BUDGET', 'TRIED', 'PLACES', 'OPEN_QUESTION', 'DIFFERENCES', 'ELSEWHERE', 'GREY',
            'PAIR', 'PAPER_AND_CODE', 'FIGURES', 'candidates', 'tried', 'bits_at', 'metrics_of', 'late_slope',
-           'noiseless_at_hand', 'noiseless', 'trained_runs', 'columns', 'judged', 'reach', 'released_images',
-           'bits_for', 'is_open', 'answer', 'draw_question', 'question_sections', 'displayed', 'range_effect',
-           'image_path', 'embedding_gap', 'unequal', 'tried_told', 'needs', 'apart_by', 'draw_differences']
+           'lines_to', 'flattening', 'own_flattening', 'ahead', 'noiseless_at_hand', 'noiseless', 'trained_runs',
+           'columns', 'judged', 'between_runs', 'told_apart', 'shift_told', 'floor_told', 'reach', 'least_r',
+           'released_images', 'bits_for', 'is_open', 'base_foretold', 'answer', 'moving', 'draw_question',
+           'question_sections', 'displayed', 'range_effect', 'image_path', 'embedding_gap', 'gained', 'unequal',
+           'tried_told', 'needs', 'apart_by', 'draw_differences']
 
 # %% ../nbs/42_paper_and_code.ipynb #0cc88f9b
 import json
@@ -19,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from .checks import nearest
+from .deep import machine_moves
 from .experiments import DATASETS_AT, Figure, cached, dataset_of, experiment, finished, is_cached, load_run, may_score, published, runs_folder
 from .frechet import frechet_distance
 from .layer import Chain
@@ -95,6 +98,35 @@ def late_slope(lines, blocks=10):
     residual = y - slope * x - intercept
     return dict(per_doubling=float(slope), se=float(math.sqrt((residual ** 2).sum() / (len(x) - 2) / ((x - x.mean()) ** 2).sum())), from_images=late[0]['images'], to_images=late[-1]['images'])
 
+
+def lines_to(lines, images):
+    "The lines of a run's metrics up to so many images."
+    return [row for row in lines if row['images'] <= images]
+
+
+def flattening(early, late):
+    """The factor r by which each doubling of the images multiplied the slope of a curve, from two of its `late_slope`s, late after early: dict(per_doubling, se, doublings), doublings between their middles.
+
+    1 is a straight line. None where one of the two is None or does not fall. Raises `ValueError` where late does not come after early.
+    """
+    if not early or not late or max(early['per_doubling'], late['per_doubling']) >= 0: return None
+    doublings = math.log2(late['from_images'] * late['to_images'] / early['from_images'] / early['to_images']) / 2
+    if doublings <= 0: raise ValueError(f'late must come after early, got slopes up to {late["to_images"]:,} and {early["to_images"]:,} images')
+    r = (late['per_doubling'] / early['per_doubling']) ** (1 / doublings)
+    return dict(per_doubling=r, se=r / doublings * math.hypot(*(s['se'] / s['per_doubling'] for s in (early, late))), doublings=doublings)
+
+
+def own_flattening(lines):
+    "The `flattening` of a run within itself: its slope over the last doubling of the images against that over the one before; None where one does not fall."
+    return flattening(late_slope(lines_to(lines, lines[-1]['images'] / 2)), late_slope(lines)) if lines else None
+
+
+def ahead(slope, doublings, r=1.0):
+    "What training adds to a score in bits/dim (below 0: it falls) over so many doublings of the images after the run of a `late_slope`, if each multiplies the slope by r; 1: it holds. Raises `ValueError` for r that is not positive."
+    if not r > 0: raise ValueError(f'r must be positive, got {r}')
+    at_end = slope['per_doubling'] * r ** (math.log2(slope['to_images'] / slope['from_images']) / 2)
+    return at_end * (doublings if abs(r - 1) < 1e-9 else (r ** doublings - 1) / math.log(r))
+
 # %% ../nbs/42_paper_and_code.ipynb #d57638be
 def _result(config, runs=None): return json.loads((Path(runs or runs_folder())/config.name/'result.json').read_text())
 
@@ -133,10 +165,55 @@ def judged(value, target, rule):
     return next((word for word, most in (('explains', rule['reproduced']), ('comes near', rule['near'])) if abs(value - target) <= most), 'does not')
 
 
-def reach(row, to_images):
-    "Where a candidate would come to if its slope held up to to_images, or None without a slope."
-    if not row.get('slope') or not row.get('images_seen'): return None
-    return row['mean'] + row['slope']['per_doubling'] * math.log2(to_images / row['images_seen'])
+def between_runs(out):
+    """By how much the difference of two trained networks moves when both are trained again, bits/dim, one standard deviation: dict(value, seeds, machine), from the records of Table 2 and of repeated runs beside out; None without both.
+
+    seeds: the largest spread over seeds of a difference in Table 2, which its pairs of one seed borrow; machine: √2 times what one run moves between machines. value is the larger.
+    """
+    path = Path(out)/'table2.json'
+    pairs = [r['paired'] for rows in json.loads(path.read_text())['result'].values() for r in rows.values() if r.get('paired')] if path.exists() else []
+    found = dict(seeds=max((p['sd_seeds'] for p in pairs if p['sd_seeds']), default=0.0), machine=math.sqrt(2) * machine_moves(out))
+    return dict(found, value=max(found.values())) if any(found.values()) else None
+
+
+def told_apart(shift, floor):
+    "Is a shift dict(mean, se) beyond two standard errors, that of another run (`between_runs`) among them? True where no floor is known."
+    return not floor or abs(shift['mean']) > 2 * math.hypot(shift['se'], floor['value'])
+
+
+def shift_told(shift, floor):
+    "A shift dict(mean, se) of one trained network against another, in words, with both errors; one below them is not told apart."
+    if not floor: return f'{shift["mean"]:+.4f} ± {shift["se"]:.4f} bits/dim'
+    return f'{shift["mean"]:+.4f} ± {shift["se"]:.4f} (images) ± {floor["value"]:.4f} (another run) bits/dim' + ('' if told_apart(shift, floor) else ', not told apart from another run')
+
+
+def floor_told(floor):
+    "What the second error of a shift is, in a sentence; '' without a floor."
+    if not floor: return ''
+    return (f'The error over images is that of two networks as they are. Trained again, with another seed or on another machine, the difference of two moves by {floor["value"]:.4f} bits/dim (one standard deviation, the larger of {floor["seeds"]:.4f} over seeds, the largest spread of a difference at full budget in notebook 30, '
+            f'and {floor["machine"]:.4f} between machines): a shift within two of both errors together is not told apart from another run.')
+
+
+def reach(row, to_images, flat=None):
+    """Where a candidate would come to by to_images in bits/dim, dict(mean, se), if its slope held; with flat, a `flattening`, if it shrank as that curve's did. None without a slope.
+
+    se is that of the score, of the slope and of flat: not that of a curve of another form, nor that of another run.
+    """
+    slope, seen = row.get('slope'), row.get('images_seen')
+    if not slope or not seen: return None
+    doublings, (r, se) = math.log2(to_images / seen), (flat['per_doubling'], flat['se']) if flat else (1.0, 0.0)
+    gain = ahead(slope, doublings, r)
+    by_r = (ahead(slope, doublings, r + se) - ahead(slope, doublings, r - se)) / 2
+    return dict(mean=row['mean'] + gain, se=math.hypot(row.get('se', 0.0), gain * slope['se'] / slope['per_doubling'], by_r))
+
+
+def least_r(row, target, to_images):
+    "The least factor per doubling (`flattening`) with which a candidate's score would still fall to target by to_images, to within 1e-6; None where it would not if its slope held, or has no slope."
+    low, high = 1e-3, 1.0
+    at = lambda r: reach(row, to_images, dict(per_doubling=r, se=0.0))
+    if at(high) is None or at(high)['mean'] > target: return None
+    while high - low > 1e-6: low, high = (low, r) if at(r := (low + high) / 2)['mean'] <= target else (r, high)
+    return high
 
 
 def released_images():
@@ -153,36 +230,64 @@ def bits_for(scores, target):
     return None
 
 
-def is_open(row, record):
-    "Does the printed number lie between a candidate's score now and where its slope would lead by `released_images`?"
-    later = reach(row, released_images())
-    return row['judged'] != 'explains' and later is not None and later - record['tolerance'][0] <= record['target'] <= row['mean']
+def is_open(row, record, flat=None):
+    "Does the printed number, with its tolerance, lie between a candidate's score now and where it would come to by `released_images`? flat as in `reach`."
+    later = reach(row, released_images(), flat)
+    return row['judged'] != 'explains' and later is not None and later['mean'] - record['tolerance'][0] <= record['target'] <= row['mean']
+
+
+def base_foretold(row, config, flat):
+    "What both columns foretell of the base after the images of config, its longer run, beside that run's score: dict(images, held, flattened, scored, between), or None. between: does the score lie between the two?"
+    held, flattened = (reach(row, config.images, f) for f in (None, flat))
+    if not flat or not held: return None
+    scored = mean_and_se(np.array(_result(config)['test_bits']))
+    return dict(images=config.images, held=held, flattened=flattened, scored=scored, between=held['mean'] <= scored['mean'] <= flattened['mean'])
+
+
+def _pm(v): return f'{v["mean"]:.3f} ± {v["se"]:.3f}'
+
+
+def _doubt(label, record):
+    "Why a candidate on whose way the printed number lies cannot be excluded: a list of sentences, from both columns."
+    row, flat, images = record['candidates'][label], record.get('flattening'), f'{released_images():,} images'
+    held, flattened = (reach(row, released_images(), f) for f in (None, flat))
+    if flat is None: return [f'{label} cannot be excluded: by {images} it would be at {_pm(held)} if its slope held. How far a slope holds was not measured.']
+    told = [f'{label} cannot be excluded.' if is_open(row, record, flat) else f'{label} explains it only if its curve flattens less than the base\'s did.',
+            f'By {images} it would be at {_pm(held)} if its slope held, and at {_pm(flattened)} if it flattened as the base did: both extrapolated.']
+    own, base = row.get('so_far'), record['candidates'][BASE].get('so_far')
+    if not own or not base: return told
+    apart, left = own['per_doubling'] - base['per_doubling'], lambda f: f'{100 * f["per_doubling"]:.0f} ± {100 * f["se"]:.0f} %'
+    word = 'as the base did, within 2 SE' if abs(apart) <= 2 * math.hypot(own['se'], base['se']) else 'more than the base' if apart < 0 else 'less than the base'
+    return told + [f'So far it has flattened {word}: the last doubling left {left(own)} of its slope, {left(base)} of the base\'s.']
 
 
 def answer(record):
-    "The answer to the open question in words, from the record."
+    "The answer to the open question in a few sentences, from the record."
     target, rows = record['target'], record['candidates']
     if BASE not in rows: return 'Not run: the base has not been trained at this scale.'
-    base = rows[BASE]['mean']
+    base, (within, near) = rows[BASE]['mean'], record['tolerance']
     if target is None: return f'{record["dataset"].capitalize()} are not in the paper, so nothing can be explained here; the page shows that every candidate runs. The base needs {base:.3f} bits/dim.'
     words = {w: [label for label, r in rows.items() if r['judged'] == w] for w in ('explains', 'comes near')}
-    told = f'The base is at {base:.3f}, {abs(target - base):.3f} {"below" if base < target else "above"} the printed {target}. '
-    told += f'Within {record["tolerance"][0]}: {", ".join(words["explains"]) or "no candidate"}; within {record["tolerance"][1]}: {", ".join(words["comes near"]) or ("no other" if words["explains"] else "none either")}. '
-    alone = {label: r['shift']['mean'] / (target - base) for label, r in rows.items() if r['shift']}
-    told += 'Share of the gap that each closes alone: ' + ', '.join(f'{label} {share:+.0%}' for label, share in alone.items()) + '. '
-    if record['bits_needed'] is not None: told += f'By straight lines between 3, 4 and 5 bits, the printed number is met at {record["bits_needed"]:.2f} bits. '
-    fits = {place: [d for d, places in record['columns'].items() if places[place]['judged'] == 'explains'] for place in ('with noise', *PLACES)}
-    told += f'Of {len(record["columns"])} columns at full budget, within the tolerance: ' + '; '.join(f'{place} {", ".join(sets) or "none"}' for place, sets in fits.items()) + '. ' if record['columns'] else ''
-    unsettled = {label: reach(r, released_images()) for label, r in rows.items() if is_open(r, record)}
-    if unsettled: told += f'Open, since the printed number lies between the score now and where its slope would lead by {released_images():,} images: ' + ', '.join(f'{label} ({rows[label]["mean"]:.3f} and {later:.3f})' for label, later in unsettled.items()) + '. '
+    told = [(f'Explained, within {within}, by {", ".join(words["explains"])} alone' if words['explains'] else f'At this budget no candidate alone explains the printed {target}') +
+            f': the base is at {base:.3f}, {abs(target - base):.3f} {"below" if base < target else "above"} {f"the printed {target}" if words["explains"] else "it"}' + ('.' if words['explains'] and not words['comes near'] else f', and {", ".join(words["comes near"]) or "none"} comes within {near}.')]
+    unsettled = [label for label, r in rows.items() if is_open(r, record)]
+    told += [sentence for label in unsettled for sentence in _doubt(label, record)]
+    check = record.get('base_foretold')
+    if check and unsettled: told.append(f'The base itself came, by {check["images"]:,} images, to {_pm(check["scored"])}, ' + ('between' if check['between'] else 'not between') + f' its own two columns ({_pm(check["held"])} and {_pm(check["flattened"])})' + ('.' if check['between'] else ': neither is to be trusted.'))
+    at_base = [d for d, places in record['columns'].items() if d != record['dataset'] and places['with noise']['judged'] in ('explains', 'comes near')]
+    if at_base and any('bits' in label.split()[1:2] for label in unsettled): told.append(f'More bits would have to be those of {record["dataset"]} alone: {", ".join(at_base)} is near its own column at 3.')
+    return ' '.join(told)
+
+
+def moving(record):
+    "Which scores without noise move towards the printed number with training, from the candidates' budget to the full one, and what the other columns say of them; '' for none."
+    target, told = record['target'], []
     for place, own in record['columns'].get(record['dataset'], {}).items():
-        short = rows.get(place)
+        short = record['candidates'].get(place)
         if short is None or (own['mean'] - short['mean']) * (target - own['mean']) <= 0 or own['judged'] == 'explains': continue
         others = ', '.join(f"{d} {places[place]['mean']:.3f} for {places[place]['published']}" for d, places in record['columns'].items() if d != record['dataset'] and places[place]['judged'] == 'does not')
-        told += f'The score {place} moves towards the printed number with training, from {short["mean"]:.3f} to {own["mean"]:.3f} at full budget, and may pass it; ' + (f'the other columns speak against it: {others}. ' if others else 'no other column speaks against it. ')
-    at_base = [d for d, places in record['columns'].items() if d != record['dataset'] and places['with noise']['judged'] in ('explains', 'comes near')]
-    if at_base and any('bits' in label.split()[1:2] for label in unsettled): told += f'More bits would have to be those of {record["dataset"]} alone: {", ".join(at_base)} is near its own column at 3. '
-    return ('' if words['explains'] else 'At this budget none of the candidates explains it alone' + (f', and {", ".join(unsettled)} cannot be excluded. ' if unsettled else '. ')) + told.rstrip()
+        told.append(f'The score {place} moves towards the printed number with training ({short["mean"]:.3f} after the images of the candidates, {own["mean"]:.3f} at full budget) and may pass it; ' + (f'the other columns speak against it: {others}.' if others else 'no other column speaks against it.'))
+    return ' '.join(told)
 
 
 def draw_question(configs, out, progress=True):
@@ -196,31 +301,51 @@ def draw_question(configs, out, progress=True):
     rows = {}
     for label, b in bits.items():
         own, c = mean_and_se(b), runs.get(label)
-        rows[label] = dict(own, shift=paired_difference(b, bits[BASE]) if BASE in bits and label != BASE else None, judged=judged(own['mean'], target, rule), slope=late_slope(metrics_of(c)) if c else None,
+        rows[label] = dict(own, shift=paired_difference(b, bits[BASE]) if BASE in bits and label != BASE else None, judged=judged(own['mean'], target, rule), slope=late_slope(metrics_of(c)) if c else None, so_far=own_flattening(metrics_of(c)) if c else None,
                            images_seen=_result(c)['images_seen'] if c else None, seed=(c or runs[BASE]).seed, run=(c or runs[BASE]).name)
+    long = next((c for c in trained_runs(scale) if c.dataset == dataset and finished(c)), None)
+    curve, budget = metrics_of(long) if long else [], BUDGET[scale]['images']
+    flat = flattening(*slopes) if long and long.images > budget and all(slopes := (late_slope(lines_to(curve, budget)), late_slope(curve))) else None
     scores = {c.bits: rows[label]['mean'] for label, c in runs.items() if label in (BASE, '4 bits', '5 bits')}
     record = dict(dataset=dataset, target=target, tolerance=[rule['reproduced'], rule['near']], candidates=rows, bits_needed=bits_for(scores, target) if target else None,
+                  flattening=flat and dict(flat, run=long.name, early=slopes[0], late=slopes[1]), base_foretold=base_foretold(rows[BASE], long, flat) if BASE in rows and flat else None,
                   not_run=[label for label in CANDIDATES if label not in runs], columns=columns([c for c in trained_runs(scale) if finished(c) and noiseless_at_hand(c, 2_000)], rule))
-    record['answer'] = answer(record)
+    record |= dict(floor=between_runs(out), answer=answer(record))
     return record, question_sections(record, out)
 
 
 def question_sections(record, out):
     "The sections of a record of `draw_question`, this run's or a committed one's; writes out/open_question.png."
     rows, target = {k: record['candidates'][k] for k in (*CANDIDATES, *PLACES) if k in record['candidates']}, record['target']
-    base_seen = rows.get(BASE, dict(images_seen=0))['images_seen']                            # the rows of `PLACES` score the base's own run
-    cell = lambda r: ('' if r['shift'] is None else f'{r["shift"]["mean"]:+.4f} ± {r["shift"]["se"]:.4f}', '' if r['slope'] is None else f'{r["slope"]["per_doubling"]:+.4f} ± {r["slope"]["se"]:.4f}', ('' if (later := reach(r, released_images())) is None else f'{later:.3f}'), (r['judged'] or '') + ', but open' * bool(target and is_open(r, record)), f'{r["images_seen"] or base_seen:,}')
-    table = [(label, f'{r["mean"]:.4f} ± {r["se"]:.4f}', *cell(r)) for label, r in rows.items()] + [(label, 'not run', '', '', '', '', '') for label in record['not_run']]
+    floor = record.get('floor')
+    flat, gap = record.get('flattening'), target and BASE in rows and target - rows[BASE]['mean']
+    later = lambda r, f=None: '' if (end := reach(r, released_images(), f)) is None else _pm(end)
+    held, flattened = (lambda r, f=f: bool(target and is_open(r, record, f)) for f in (None, flat))
+    doubt = lambda r: '' if not held(r) else ', but open' if not flat or flattened(r) else "; open only if its curve flattens less than the base's did"
+    cell = lambda r: ('' if r['shift'] is None else f'{r["shift"]["mean"]:+.4f} ± {r["shift"]["se"]:.4f}' + ', not told apart' * (r["slope"] is not None and not told_apart(r["shift"], floor)), f'{r["shift"]["mean"] / gap:+.0%}' if r['shift'] and gap else '', '' if r['slope'] is None else f'{r["slope"]["per_doubling"]:+.4f} ± {r["slope"]["se"]:.4f}', later(r), later(r, flat) if flat else '', (r['judged'] or '') + doubt(r))
+    table = [(label, f'{r["mean"]:.4f} ± {r["se"]:.4f}', *cell(r)) for label, r in rows.items()] + [(label, 'not run', *[''] * 6) for label in record['not_run']]
     wide = [(d, 'not run' if p is None else f'{p}', *(f'{places[k]["mean"]:.3f} ± {places[k]["se"]:.3f}' + (f' ({places[k]["judged"]})' if places[k]['judged'] else '') for k in places), places['with noise']['n'])
             for d, places in record['columns'].items() for p in [places['with noise']['published'] or 'not printed']]
+    fits = {place: [d for d, places in record['columns'].items() if places[place]['judged'] == 'explains'] for place in ('with noise', *PLACES)}
     other = dict(title='The same cause must give the other columns', table=(('data set', 'published', 'with noise', *(k.removeprefix('without noise, ') for k in PLACES), 'test images'), wide),
-                 caption='The NF of each data set at its full budget, seed 0, 3 bits. In brackets: does it explain the printed number of its own column? A way of scoring that explains Fashion-MNIST alone would have been used for one column of three.') if wide else None
+                 caption='The NF of each data set at its full budget, seed 0, 3 bits. In brackets: does it explain the printed number of its own column? A way of scoring that explains Fashion-MNIST alone would have been used for one column of three. Columns explained: ' + '; '.join(f'{place} {", ".join(sets) or "none"}' for place, sets in fits.items()) + '. ' + (moving(record) if target else '')) if wide else None
+    longer, base = record.get('base_foretold'), rows.get(BASE, dict(mean=0.0))['mean']
+    flat_told = lambda s: f'{s["per_doubling"]:+.4f} ± {s["se"]:.4f} at {s["from_images"]:,} to {s["to_images"]:,} images'
+    by = lambda v: f'{v["mean"]:.4f} ± {v["se"]:.4f} ({v["mean"] - base:+.4f})'
+    holds = dict(title='How far does a slope hold?', table=(('the base', 'if its slope held', 'if it flattened so', 'scored', 'the score lies'), [(f'at {longer["images"]:,} images', *(by(longer[k]) for k in ('held', 'flattened', 'scored')), 'between' if longer['between'] else 'outside both: neither is to be trusted')]),
+                 caption=f'Bits/dim on the test images; in brackets, less its score at {rows[BASE]["images_seen"]:,} images. Foretold from the run of {rows[BASE]["images_seen"]:,} images, and scored on the longer run of the same NF. The slope of that run: {flat_told(record["flattening"]["early"])}, {flat_told(record["flattening"]["late"])}: each doubling left '
+                         f'{100 * record["flattening"]["per_doubling"]:.1f} ± {100 * record["flattening"]["se"]:.1f} % of it. This flattening is read from the training curve of the run whose test score is compared, so what the check could refute is its form, one factor per doubling, and that test scores follow the training curve.') if longer and record.get('flattening') else None
     verdict = dict(title='The answer, as far as it goes', caption=record['answer'])
-    if not rows: return [verdict, other] if other else [verdict]
+    if not rows: return [*filter(None, (verdict, other))]
     save_png(dots_figure([dict(label=label, mean=r['mean'], sd=None, values=[r['mean']]) for label, r in rows.items()], 'test bits/dim', reference={f'published {target}': target} if target else None, width=6.4), out/'open_question.png')
-    n, seen = rows[next(iter(rows))]['n'], next(r['images_seen'] for r in rows.values() if r['images_seen'])
-    return [verdict, *([other] if other else []), dict(title=f"What would give the printed number? ({record['dataset']})", table=(('candidate', 'test bits/dim (± SE over images)', 'less the base (paired ± SE)', 'slope per doubling of images (± SE)', f'if it held to {released_images():,} images', 'the printed number', 'images seen'), table),
-                         caption=f'NF, seed 0, {n:,} test images, {seen:,} training images each. Open: the printed number lies between the score and where its slope would lead.', png='open_question.png', alt='A dot per candidate on an axis of test bits per dimension' + (', the published number dashed.' if target else '.'))]
+    n, seen = rows[next(iter(rows))]['n'], ' or '.join(f'{k:,}' for k in sorted({r['images_seen'] for r in rows.values() if r['images_seen']}))
+    caption = f'NF, seed 0, {n:,} test images; trained on {seen} images each, and the rows without noise score the base\'s own run. Share: of the gap between the base and the printed number. '
+    if record['bits_needed'] is not None: caption += f'By straight lines between 3, 4 and 5 bits, the printed number is met at {record["bits_needed"]:.2f} bits. '
+    caption += f'The two columns to {released_images():,} images are extrapolated, ± the errors of slope and score; the first lets no curve flatten, the second as much as the base did. '
+    ways = {label: least_r(r, target + record['tolerance'][0], released_images()) for label, r in rows.items() if held(r)}
+    if ways: caption += 'There ' + ', '.join(f'{label} comes within {record["tolerance"][0]} only if each doubling leaves {100 * r:.0f} % of its slope or more' for label, r in ways.items() if r) + '. '
+    return [verdict, *filter(None, (other, holds)), dict(title=f"What would give the printed number? ({record['dataset']})", table=(('candidate', 'test bits/dim (± SE over images)', 'less the base (paired ± SE)', 'share', 'slope per doubling of images (± SE)', f'at {released_images():,} images, if it held', 'if it flattened as the base did', 'the printed number'), table),
+                         caption=caption + 'Open: the printed number lies between the score and where its slope would lead. ' + floor_told(floor), png='open_question.png', alt='A dot per candidate on an axis of test bits per dimension' + (', the published number dashed.' if target else '.'))]
 
 
 OPEN_QUESTION = Figure('open_question', 'Table 2, 1.518', lambda scale: [*candidates(scale).values(), *trained_runs(scale), *(c for pair in tried(scale).values() for c in pair)], draw_question, ('1.518',), parameters=False)
@@ -298,27 +423,37 @@ def embedding_gap(config, n):
     return cached(config, 'embedding', dict(n=n), compute)
 
 # %% ../nbs/42_paper_and_code.ipynb #047d9dd4
-def unequal(config):
-    """What training for as much longer as the released NIF-64 would give the NF of a run, by its slope, in bits/dim, or None: dict(gain, se, factor, slope, published, images, equal).
+def gained(lines, factor, part=0.1):
+    """What the last training of a run gained in bits/dim, measured on its curve: mean over the `part` of the images before its end divided by factor, less that before its end; dict(mean, se, from_images, to_images). factor > 1.
 
-    images: how many the released NF saw, far beyond those of the slope; equal: dict model -> printed NF less NIF of the models that were trained exactly as long as the NF.
+    se is that of the batches of both means, scattered about them.
     """
-    slope, steps, printed = late_slope(metrics_of(config)), published()['released_code']['steps_trained']['celeba'], published()['table2']['celeba']
-    if slope is None: return None
-    factor = steps['NIF-64'] / steps['NF']
-    return dict(gain=-slope['per_doubling'] * math.log2(factor), se=slope['se'] * math.log2(factor), factor=factor, slope=slope, published=printed['NF'] - printed['NIF-64'], dataset=config.dataset,
-                images=steps['NF'] * published()['released_code']['batch'], equal={m: printed['NF'] - printed[m] for m, k in steps.items() if m != 'NF' and k == steps['NF']})
+    end = lines[-1]['images']
+    a, b = ([row['bits_per_dim'] for row in lines if (1 - part) * n < row['images'] <= n] for n in (end / factor, end))
+    return dict(mean=float(np.mean(a) - np.mean(b)), se=math.hypot(*(float(np.std(v, ddof=1)) / math.sqrt(len(v)) for v in (a, b))), from_images=round(end / factor), to_images=end) if min(len(a), len(b)) > 1 else None
+
+
+def unequal(config):
+    """What training for as much longer as the released NIF-64 is worth to the NF of a run, in bits/dim, or None: dict(gain, se, factor, slope, measured, published, images, longer, equal).
+
+    gain, se: by its slope; measured: `gained` on its own curve, or None. images, longer: how many the released NF and NIF-64 saw, far beyond both; equal: dict model -> printed NF less NIF of the models that were trained exactly as long as the NF.
+    """
+    lines, steps, printed = metrics_of(config), published()['released_code']['steps_trained']['celeba'], published()['table2']['celeba']
+    if (slope := late_slope(lines)) is None: return None
+    factor, batch = steps['NIF-64'] / steps['NF'], published()['released_code']['batch']
+    return dict(gain=-slope['per_doubling'] * math.log2(factor), se=slope['se'] * math.log2(factor), factor=factor, slope=slope, measured=gained(lines, factor), published=printed['NF'] - printed['NIF-64'], dataset=config.dataset,
+                images=steps['NF'] * batch, longer=steps['NIF-64'] * batch, equal={m: printed['NF'] - printed[m] for m, k in steps.items() if m != 'NF' and k == steps['NF']})
 
 
 GREY = ('fashion_mnist', 'NIF-128')                                                                                       # its images pass the released code's colour map
-def tried_told(base, changed):
-    "(record, text) of two finished runs of `tried`: paired by image where both have the same test images, else the difference of their means."
+def tried_told(base, changed, floor=None):
+    "(record, text) of two finished runs of `tried`: paired by image where both have the same test images, else the difference of their means. floor: of `between_runs`."
     a, b = (np.array(_result(c)['test_bits']) for c in (base, changed))
     seen = f'at {_result(changed)["images_seen"]:,} images of {changed.dataset}'
-    if changed.split == base.split: d = paired_difference(b, a); return d, f'{changed.model} without it: {d["mean"]:+.4f} ± {d["se"]:.4f} bits/dim {seen}'
+    if changed.split == base.split: d = paired_difference(b, a); return d, f'{changed.model} without it: {shift_told(d, floor)}, {seen}'
     a, b = mean_and_se(a), mean_and_se(b)
     d = dict(mean=b['mean'] - a['mean'], se=math.hypot(a['se'], b['se']), n=b['n'])
-    return d, f"{changed.model}, {changed.split} split: {d['mean']:+.4f} ± {d['se']:.4f} bits/dim, {b['n']:,} test images against {a['n']:,} of the official one, {seen}"
+    return d, f"{changed.model}, {changed.split} split: {shift_told(d, floor)}, {b['n']:,} test images against {a['n']:,} of the official one, {seen}"
 
 
 PAIR = {'smoke': ('digits', 'NIF-16'), 'laptop': ('celeba', 'NIF-128'), 'paper': ('celeba', 'NIF-128')}                  # CelebA: a colour set whose published runs the released code documents best
@@ -365,7 +500,10 @@ def _measured(nf, nif):
         with_noise = mean_and_se(_result(nf)['test_bits'][:2_000])
         found['noise'] = dict(w, with_noise=with_noise), f'bits/dim {_pm3(with_noise)} with noise; ' + '; '.join(f'{_pm3(v)} {k.split(", ")[1]}' for k, v in w.items()) + f' without; n = {with_noise["n"]:,}'
     if nf and (u := unequal(nf)):
-        found['length'] = u, f'{u["dataset"]} NF: ×{u["factor"]:.2f} images gain {u["gain"]:.4f} ± {u["se"]:.4f} bits/dim by the slope at {u["slope"]["from_images"]:,} to {u["slope"]["to_images"]:,} images (the released NF saw {u["images"]:,}, where curves are flatter); Table 2 prints a difference of {u["published"]:.3f} for CelebA' + ''.join(f'; {m}, released at the same length as the NF, is printed {d:+.3f} better' for m, d in u["equal"].items())
+        m = u['measured']
+        own = f'×{u["factor"]:.2f} images, from {m["from_images"]:,} to {m["to_images"]:,}, gain {m["mean"]:.4f} ± {m["se"]:.4f} bits/dim, measured on its own training curve; ' if m else ''
+        found['length'] = u, (f'{u["dataset"]} NF: {own}{u["gain"]:.4f} ± {u["se"]:.4f} by its slope at {u["slope"]["from_images"]:,} to {u["slope"]["to_images"]:,} images. What {u["images"]:,} to {u["longer"]:,} images gain, as the released models saw, is not measured: extrapolated, at most as much, since curves flatten. '
+                              f'Table 2 prints a difference of {u["published"]:.3f} for CelebA') + ''.join(f'; {m}, released at the same length as the NF, is printed {d:+.3f} better' for m, d in u["equal"].items())
     return found
 
 
@@ -377,13 +515,14 @@ def draw_differences(configs, out, progress=True):
     nf, nif = pick(dataset, 'NF'), pick(*PAIR[configs[0].scale])
     found, question = _measured(nf, nif) if nf or nif else {}, {label: c for label, c in candidates(configs[0].scale).items() if finished(c)}
     base = np.array(_result(question[BASE])['test_bits']) if BASE in question else None
+    floor = between_runs(out)
     kept = json.loads((Path(out)/'open_question.json').read_text())['result'] if (Path(out)/'open_question.json').exists() else {}        # the candidates as recorded, where their runs are gone
     for key, label in dict(bits='4 bits', actnorm='one actnorm per level', biases='scalar biases', rate='rate 1e-4, batch 32').items():
         if base is not None and label in question: d, seen, where = paired_difference(np.array(_result(question[label])['test_bits']), base), question[label].images, question[label].dataset
         elif kept.get('candidates', {}).get(label, {}).get('shift'): d, seen, where = kept['candidates'][label]['shift'], kept['candidates'][label]['images_seen'], kept['dataset']
         else: continue
-        found[key] = d, f'{label}: {d["mean"]:+.4f} ± {d["se"]:.4f} bits/dim at {seen:,} images of {where}'
-    found |= {key: tried_told(*pair) for key, pair in pairs.items()}
+        found[key] = d, f'{label}: {shift_told(d, floor)}, at {seen:,} images of {where}'
+    found |= {key: tried_told(*pair, floor) for key, pair in pairs.items()}
     grey = pick(GREY[0], 'NF'), pick(*GREY)
     if all(grey) and (e := image_path(*grey, SIZES[configs[0].scale]['sweep'])):
         tell = lambda p: f'{_score(p["nf"])} of the NF, {_score(p["nif"])} of {GREY[1]} on its manifold ({p["ratio"]:+.0%}, KID {p["kid"]["z"]:+.1f} SE)'
@@ -396,7 +535,7 @@ def draw_differences(configs, out, progress=True):
         kept, told = found.get('sampler', ({}, ''))
         found['sampler'] = dict(kept, grey=dict(own, gap=difference(b, a), dataset=grey[1].dataset)), '. '.join(filter(None, (told, f'{grey[1].dataset} {grey[1].model}: {_score(a)} (Σ); {_score(b)} (I); {apart_by(difference(b, a))}')))
     rows = [(*DIFFERENCES[key], found[key][1] if key in found else ELSEWHERE.get(key, 'not measured')) for key in DIFFERENCES]
-    sections = [dict(title='Paper, released code and kit', table=(('question', 'paper', 'released code', 'kit', 'measured'), rows), caption=f'Measured on {dataset}, seed 0, at {configs[0].scale} scale, where a row does not say otherwise; ± one standard error. A density at one point of the bins can be ruled by a few images: its error says so.')]
+    sections = [dict(title='Paper, released code and kit', table=(('question', 'paper', 'released code', 'kit', 'measured'), rows), caption=f'Measured on {dataset}, seed 0, at {configs[0].scale} scale, where a row does not say otherwise; ± one standard error. ' + floor_told(floor) + ' A density at one point of the bins can be ruled by a few images: its error says so.')]
     if nf and finished(nf, parameters=True):
         x = draw_samples(load_run(nf)[0], jax.random.key(42), 10, batch_size=10)
         save_png(grid_figure({'undone': displayed(x, nf.bits), 'not undone': displayed(x, nf.bits, published()['released_code']['lambda'])}, 8), out/'range.png')

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MARGIN', 'TRAIN_SCORED', 'ENDED', 'HEADER', 'TABLE2', 'FIGURES', 'difference_by_seed', 'harm', 'training_bits',
-           'ending', 'endings', 'ended_cells', 'with_nf', 'repeated', 'same_products', 'borrow', 'cells_of', 'draw',
-           'sentence']
+           'ending', 'endings', 'ended_cells', 'with_nf', 'repeated', 'same_products', 'borrow', 'borrowed_sd',
+           'seeds_figure', 'coverage', 'by_seeds', 'cells_of', 'draw', 'sentence']
 
 # %% ../nbs/30_bits_per_dim.ipynb #139990e1
 import json
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from .experiments import Figure, by_dataset, by_model, cached, dataset_of, evaluation_key, is_cached, load_run, may_score, plan, published, runs_folder
 from .likelihood import bits_per_dim_of, paired_difference
-from .pictures import curve_figure, dots_figure, save_png
+from .pictures import COLOURS, curve_figure, dots_figure, save_png
 
 # %% ../nbs/30_bits_per_dim.ipynb #9d3f72c5
 def difference_by_seed(nf, nif):
@@ -145,6 +145,24 @@ def borrow(record, machine=0.0):
     return record
 
 
+def borrowed_sd(record, machine=0.0):
+    """The deviation in bits/dim of a model of one seed from another run of it, as its picture shows it: the largest sd over seeds of one model, among all data sets' models with several.
+
+    No less than machine / √2, as `repeated` is that of a difference of two; None where both are 0. `borrow` has the like for a difference of two models.
+    """
+    return max([machine / math.sqrt(2), *(r['sd'] for rows in record.values() for r in rows.values() if r['sd'])]) or None
+
+
+def seeds_figure(rows, borrowed=None):
+    "Dots of one data set's rows of the record, dict model -> dict(mean, sd, values): a solid bar mean ± sd over seeds, and for a model of one seed, where borrowed is given, a dashed grey one of mean ± borrowed."
+    fig = dots_figure([dict(label=m, mean=r['mean'], sd=r['sd'], values=r['values']) for m, r in rows.items()], 'test bits/dim', digits=4)
+    for y, r in enumerate(rows.values()):
+        if r['sd'] is not None or not borrowed: continue
+        _, _, bars = fig.axes[0].errorbar(r['mean'], y + 0.16, xerr=borrowed, fmt='none', ecolor=COLOURS['data'], elinewidth=1.4, zorder=1)
+        for bar in bars: bar.set_linestyle((0, (3, 2)))
+    return fig
+
+
 def _curves(configs, points=60):
     "Running means of training bits/dim, seed 0, against millions of images, after the first 2 percent (whose scores are off any useful scale), and NF − NIF of the same batches: two dicts model -> (x, y)."
     curves, names = {}, [m for m in by_model(plan(configs[0].scale, configs[0].dataset))]
@@ -155,6 +173,19 @@ def _curves(configs, points=60):
     shared = {m: [n for n in c if n in curves.get('NF', {})] for m, c in curves.items() if m != 'NF'}
     return ({m: means(list(c), list(c.values())) for m, c in curves.items()},
             {m: means(seen, [curves['NF'][n] - curves[m][n] for n in seen]) for m, seen in shared.items() if seen})
+
+
+def coverage(seeds, z=2.0):
+    "How often mean ± z standard errors holds the truth when the standard error comes from so many seeds: Student's t with seeds − 1 degrees of freedom. Raises `ValueError` for fewer than 2 seeds."
+    if seeds < 2: raise ValueError(f'a spread needs 2 seeds or more, got {seeds}')
+    from scipy.stats import t
+    return float(1 - 2 * t.sf(z, seeds - 1))
+
+
+def by_seeds(rows):
+    "What 2 standard errors over the seeds of a data set's pairs are worth, in a sentence; '' where no pair has several."
+    several = sorted({r['paired']['seeds'] for r in rows.values() if r['paired'] and r['paired']['seeds'] > 1})
+    return f"Judged at 2 standard errors; where these come from the spread over seeds, these hold the truth in {' and '.join(f'{100 * coverage(k):.0f} % of cases with {k} seeds' for k in several)} (Student's t), not in 95 %. " if several else ''
 
 
 HEADER = ('model', 'published', 'test bits/dim', 'seeds', 'NF − model ± se', 'likelihood', 'images seen', 'trained on')
@@ -187,18 +218,20 @@ def draw(configs, out, progress=True):
     for name, cs in by_dataset(configs).items():
         asked = {m: len(planned) for m, planned in by_model(plan(cs[0].scale, name)).items()}
         models = list(asked)
+        borrowed = borrowed_sd(record, machine)
         note = (f"n = {next(iter(record[name].values()))['n']:,} test images at {cs[0].bits} bits; lower is better; mean ± sd over seeds, or the standard error over images (se) where there is one. NF − model is paired image by image over the seeds that both have, its error the larger of "
                 "that over images and that over seeds; " + (f"one seed borrows {spread:.4f}, the larger of the spread over seeds where there are several and of one run between machines. " if (spread := next((r['paired']['borrowed'] for r in record[name].values() if r['paired'] and r['paired']['seeds'] == 1 and r['paired']['borrowed']), None)) else
                 "where there is one seed the word is about two networks, not two methods. ") +
                 (f"No error is below {machine:.4f}, what one run moves between machines, over the root of the number of seeds. " if machine else "") +
                 ("The models were not all trained with the same products (last column): a difference between two that were not holds that too. " if len({tuple(r['compute']) for r in record[name].values()}) > 1 else "") +
                 (f"Trained again with {' and '.join(sorted({d['compute'] for d in same.values()}))} products, NF − NIF is " + ', '.join(f"{d['difference']:+.4f} ({m})" for m, d in same.items()) + '. ' if (same := same_products(name, record[name], repeats)) else '') +
-                "Positive: the NIF needs fewer bits. All models saw the same images in the same order. Trained on: the processor, and how the coupling nets multiplied while training; scores are in float32.")
-        save_png(dots_figure([dict(label=m, mean=r['mean'], sd=r['sd'], values=r['values']) for m, r in record[name].items()], 'test bits/dim', digits=4), out/f'table2_{name}.png')
+                (f"Dashed grey in the picture: ± {borrowed:.4f}, what a model of one seed borrows, the largest sd over seeds of one model on this page, or of one run between machines; it is not measured on that model. " if borrowed and any(r['sd'] is None for r in record[name].values()) else "") +
+                "Dots whose bars overlap are in no order. " + by_seeds(record[name]) + "Positive: the NIF needs fewer bits. All models saw the same images in the same order. Trained on: the processor, and how the coupling nets multiplied while training; scores are in float32.")
+        save_png(seeds_figure(record[name], borrowed), out/f'table2_{name}.png')
         curves, differences = _curves(cs)
         save_png(curve_figure(curves, 'training images seen, millions', 'training bits/dim, running mean', legend='given'), out/f'table2_{name}_training.png')
         if differences: save_png(curve_figure(differences, 'training images seen, millions', 'NF − NIF, training bits/dim', reference={'no difference': 0.0}, legend='given'), out/f'table2_{name}_difference.png')
-        sections += [dict(title=f'Bits per dimension, {name} (Table 2)', caption=note, table=(HEADER, cells_of(record[name], models, printed.get(name, {}), asked)), png=f'table2_{name}.png', alt=f'{name}: a dot per seed and a bar of mean ± sd for every model, on a common axis of test bits per dimension.'),
+        sections += [dict(title=f'Bits per dimension, {name} (Table 2)', caption=note, table=(HEADER, cells_of(record[name], models, printed.get(name, {}), asked)), png=f'table2_{name}.png', alt=f'{name}: a dot per seed and a bar for every model, of mean ± sd over seeds or, dashed, of what one seed borrows, on a common axis of test bits per dimension.'),
                      dict(title=f'Training, {name}', caption='Seed 0. A curve that still falls at its end says that the budget, not the model, decides.', png=f'table2_{name}_training.png', alt=f'{name}: training bits per dimension of every model against images seen.')]
         for m, d in same.items(): record[name][m]['same_products'] = d
         ended = endings(cs)

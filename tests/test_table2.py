@@ -66,3 +66,17 @@ def test_products_are_compared_with_their_own_kind():
     assert {d['compute'] for d in found.values()} == {'bfloat16'} and list(table2.same_products('digits', rows, repeats[:1])) == ['NIF-16']
     assert not table2.same_products('digits', rows, repeats[1:]) and not table2.same_products('cifar10', rows, repeats) and not table2.same_products('digits', rows, None)
     assert not table2.same_products('digits', {m: dict(r, compute=['float32']) for m, r in rows.items()}, repeats)
+
+
+def test_one_seed_borrows_a_bar_and_says_what_two_errors_are_worth():
+    "The largest sd of any model with several seeds, no less than one run between machines; drawn dashed where there is one seed, and there alone."
+    row = lambda mean, sd, *values: dict(mean=mean, sd=sd, values=list(values) or [mean], paired=None)
+    record = dict(a={'NF': row(1.0, 0.002, 0.998, 1.002), 'NIF-8': row(1.1, None)}, b={'NF': row(2.0, None)})
+    assert table2.borrowed_sd(record) == 0.002 == table2.borrowed_sd(record, 0.001) and table2.borrowed_sd(record, 0.01) == pytest.approx(0.01 / np.sqrt(2)) and table2.borrowed_sd(dict(b=record['b'])) is None
+    def dashed(rows, borrowed): return [bar.get_segments()[0][:, 0].tolist() for bar in table2.seeds_figure(rows, borrowed).axes[0].collections if bar.get_linestyle()[0][1]]
+    (low, high), = dashed(record['a'], 0.03)
+    assert (low, high) == pytest.approx((1.07, 1.13)) and dashed(record['a'], None) == [] and len(dashed(record['b'], 0.03)) == 1
+    np.testing.assert_allclose([table2.coverage(2), table2.coverage(3), table2.coverage(10_000)], [1 - 2 * np.arctan(0.5) / np.pi, 2 / np.sqrt(6), 0.9545], atol=1e-4)      # closed forms of 1 and 2 degrees of freedom, and the normal law
+    with pytest.raises(ValueError, match='2 seeds or more, got 1'): table2.coverage(1)
+    pair = lambda seeds: dict(paired=dict(seeds=seeds))
+    assert '70 % of cases with 2 seeds and 82 % of cases with 3 seeds' in table2.by_seeds({'NF': dict(paired=None), 'NIF-8': pair(3), 'NIF-16': pair(2), 'NIF-32': pair(1)}) and table2.by_seeds({'NIF-8': pair(1)}) == ''
