@@ -13,7 +13,6 @@ import io
 import json
 import os
 import re
-import shutil
 import signal
 import sys
 import threading
@@ -29,7 +28,7 @@ from nif_lit import experiments, protocol
 from nif_lit.data import DATASETS, DataError, Dataset, load, verified, write_bytes
 from nif_lit.deep import DRAWS, SET, VARIANCES, bound_bits, deep_experiment
 from nif_lit.experiments import cached, evaluation_key, experiment, finished, load_run, provenance, run
-from nif_lit.frechet import find_weights
+from nif_lit.frechet import OFFICIAL, PARTIAL, find_weights
 from nif_lit.likelihood import bits_per_dim_of, paired_difference
 from nif_lit.models import build_model, draw, parse_name
 from nif_lit.pictures import grid_figure, save_png
@@ -42,6 +41,7 @@ from nif_lit.training import Diverged, plain, save_model, write_json
 QUEUE = [('fashion_mnist', m) for m in ('NF', 'NIF-64', 'NIF-128', 'NIF-256', 'NIF-512')] + [('cifar10', m) for m in ('NF', 'NIF-128', 'NIF-64', 'NIF-256', 'NIF-512')] \
     + [('celeba', m) for m in ('NF', 'NIF-128', 'DeepNIF-128', 'NIF-64', 'NIF-256', 'NIF-512')]
 PARTS = ('train', 'valid', 'test')
+FACTS = {'dataset', 'bits', 'split', 'n', 'shape', 'packed_from'}                             # of pack.json
 MB = 1_000_000
 
 
@@ -84,11 +84,23 @@ def unpack_levels(raw, bits, shape):
     return levels.reshape(shape)
 
 
+def room_for_pack(to):
+    "The files of an older pack under `to`, which a new one may replace. Raises `ValueError`, and touches nothing, where `to` holds anything else and is no folder that `pack` wrote."
+    to = Path(to)
+    if not to.exists() or to.is_dir() and not any(to.iterdir()): return []
+    try: facts = json.loads((to/'pack.json').read_text())
+    except (OSError, ValueError): facts = None
+    if not isinstance(facts, dict) or not FACTS <= set(facts) or facts['dataset'] not in DATASETS: raise ValueError(f'{to} {"holds other files" if to.is_dir() else "is a file"} and no pack.json of this script, so nothing was written: name a folder that is empty or not there yet')
+    return [path for name in ('SHA256SUMS', f'{facts["dataset"]}.npz', *(f'fid/{w}' for w in (OFFICIAL, PARTIAL)), 'pack.json') if (path := to/name).is_file()]
+
+
 def pack(dataset, to, *, bits=3, weights=False, limit_mb=60.0, most=None, data=None):
     """Writes data set, pack.json, perhaps the Inception weights, and SHA256SUMS under `to`; unpacks what it wrote and compares. Returns the size in bytes.
 
-    most: take that many training images, evenly spread, where all would be too many. Raises `ValueError` above limit_mb, with what would fit, and writes nothing then.
+    most: take that many training images, evenly spread, where all would be too many. Of an older pack under `to` its own files are removed, and no others. Raises `ValueError` above limit_mb,
+    with what would fit, and for a folder that holds anything but a pack; nothing is written or removed then.
     """
+    old = room_for_pack(to)
     data, to = load(dataset, bits=bits) if data is None else data, Path(to)
     if most is not None and most < len(data.train): data = dataclasses.replace(data, train=data.train[np.linspace(0, len(data.train) - 1, most).astype(int)], train_labels=None)
     levels = {part: getattr(data, part) for part in PARTS}
@@ -100,9 +112,9 @@ def pack(dataset, to, *, bits=3, weights=False, limit_mb=60.0, most=None, data=N
         fits = int((limit_mb * MB - (size - len(packed['train']))) * len(data.train) / len(packed['train']))
         raise ValueError(f'{dataset} takes {size / MB:.1f} MB with its {len(data.train):,} training images{" and the weights" if weights else ""}, above the limit of {limit_mb:g} MB; '
                          + (f'--most {fits // 100 * 100} would fit' if fits >= 100 else 'nothing of it would fit') + ', or raise --limit-mb if the machine takes more')
-    shutil.rmtree(to, ignore_errors=True)
+    for path in old: path.unlink()
+    write_json(to/'pack.json', dict(dataset=dataset, bits=bits, split=data.split, n={part: len(x) for part, x in levels.items()}, shape=list(data.shape), packed_from=provenance()))       # first: half a pack is known as ours
     for name, raw in files.items(): write_bytes(to/name, raw)
-    write_json(to/'pack.json', dict(dataset=dataset, bits=bits, split=data.split, n={part: len(x) for part, x in levels.items()}, shape=list(data.shape), packed_from=provenance()))
     write_sums(to)
     again = unpacked(to)
     if not all(np.array_equal(getattr(again, part), x) for part, x in levels.items()): raise DataError('what was written does not unpack to what was packed')

@@ -51,6 +51,22 @@ def test_a_pack_is_small_whole_and_checked(tmp_path):
         (tmp_path/'pack'/name).write_bytes(whole)
 
 
+def test_a_pack_erases_nothing_but_an_older_pack(tmp_path, capsys):
+    place, letter = tmp_path/'home', tmp_path/'home'/'letter.txt'
+    place.mkdir(); letter.write_text('dear')
+    for text in (None, '{}', '[]', '{"dataset": "digits"}', 'no json'):
+        if text is not None: (place/'pack.json').write_text(text)
+        assert paper_scale.main(['pack', '--dataset', 'digits', '--to', str(place)]) == 1 and 'no pack.json of this script' in capsys.readouterr().err
+    assert letter.read_text() == 'dear' and {p.name for p in place.iterdir()} == {'letter.txt', 'pack.json'}
+    with pytest.raises(ValueError, match='is a file'): paper_scale.pack('digits', letter)
+    (tmp_path/'empty').mkdir(); paper_scale.pack('digits', tmp_path/'empty', most=100)
+    (tmp_path/'empty'/'letter.txt').write_text('dear'); (tmp_path/'empty'/'fid').mkdir(); (tmp_path/'empty'/'fid'/paper_scale.PARTIAL).write_text('old weights')
+    with pytest.raises(ValueError, match='--most'): paper_scale.pack('digits', tmp_path/'empty', limit_mb=0.02)
+    assert len(paper_scale.unpacked(tmp_path/'empty').train) == 100                                # what did not fit has removed nothing
+    paper_scale.pack('digits', tmp_path/'empty')
+    assert {p.name for p in (tmp_path/'empty').rglob('*') if p.is_file()} == {'SHA256SUMS', 'digits.npz', 'pack.json', 'letter.txt'} and len(paper_scale.unpacked(tmp_path/'empty').train) > 100
+
+
 def test_interrupted_commands_end_where_one_command_does(tmp_path, restored):
     pack, names = tmp_path/'pack', [('digits', 'NIF-16')]
     paper_scale.pack('digits', pack)
