@@ -25,6 +25,7 @@ import jax
 import numpy as np
 from flax import nnx
 from nif_lit import experiments, protocol
+from nif_lit.checks import nearest
 from nif_lit.data import DATASETS, DataError, Dataset, load, verified, write_bytes
 from nif_lit.deep import DRAWS, SET, VARIANCES, bound_bits, deep_experiment
 from nif_lit.experiments import cached, evaluation_key, experiment, finished, load_run, provenance, run
@@ -171,8 +172,16 @@ def stops_after(seconds):
 
 # --- one run: trained, scored
 
+def checked(changes):
+    "Changes of an Experiment's fields, each as `experiment` takes it. Raises `ValueError` for a field that is none or has an option of its own, and for a value that no run can have."
+    for name in changes: nearest('field', name, [f for f in experiments.Experiment.__dataclass_fields__ if f not in ('dataset', 'model', 'scale')])
+    return {name: None if value is None else experiments._field(name, value) for name, value in changes.items()}
+
+
 def config_of(dataset, model, scale, changes):
-    "The Experiment of a queue's item; the deep NIF with the sizes of B.5."
+    "The Experiment of a queue's item; the deep NIF with the sizes of B.5. Raises `ValueError` for unknown names and wrong changes."
+    changes = checked(changes)
+    if changes.get('minutes') is not None: changes = dict(images=None) | changes
     own = model.lower().startswith('deep') and (dataset, parse_name(model)[1]) == SET[scale]
     return dataclasses.replace(deep_experiment(scale) if own else experiment(dataset, model, scale=scale), **changes)
 
@@ -301,8 +310,10 @@ def stacked(paths):
 def run_queue(pack_folder, out, *, seconds=540.0, reserve=60.0, runs='runs', scale='paper', queue=None, changes=None, say=print, **limits):
     "The `run` command: works through the queue's items of the packed data set until the seconds, less a reserve for saving and collecting, are over. Returns True when all is done and sent."
     data, began = use_pack(pack_folder), time.monotonic()
-    items = [(d, m) for d, m in (queue or [q for q in QUEUE if q[0] == data.name]) if d == data.name]
+    for d, m in queue or (): nearest('data set', d, DATASETS); parse_name(m)
+    items = [(d, m) for d, m in queue or QUEUE if d == data.name]
     if not items: raise ValueError(f'nothing in the queue is of {data.name}, which is what the pack holds')
+    if left := [f'{d}:{m}' for d, m in queue or () if d != data.name]: say(f'left out, the pack holds {data.name}: {", ".join(left)}')
     if jax.default_backend() != 'cpu':                                                    # a second command compiles nothing again
         jax.config.update('jax_compilation_cache_dir', str((Path(runs)/'compiled').absolute())); jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
     os.environ['NIF_LIT_RUNS'] = str(runs)
@@ -359,6 +370,15 @@ def _value(text):
     except json.JSONDecodeError: return text
 
 
+def _changes(texts):
+    "dict field -> value of FIELD=VALUE texts. Raises `ValueError` for another text, and for a field that is named twice."
+    for text in texts:
+        if '=' not in text: raise ValueError(f'--change takes FIELD=VALUE, got {text!r}')
+    found = [text.split('=', 1) for text in texts]
+    if twice := [k for k, _ in found if [name for name, _ in found].count(k) > 1]: raise ValueError(f'--change names {twice[0]} twice')
+    return {k: _value(v) for k, v in found}
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog='paper_scale.py', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest='command', required=True)
@@ -383,7 +403,7 @@ def main(arguments=None):
             if a.again: (Path(a.runs)/'sent.json').unlink(missing_ok=True)
             queue = [tuple(item.split(':', 1)) for item in a.queue or ()]
             if any(len(item) != 2 for item in queue): raise ValueError(f'--queue takes DATASET:MODEL, got {a.queue}')
-            done = run_queue(a.pack, a.out, seconds=a.seconds, reserve=a.reserve, runs=a.runs, scale=a.scale, queue=queue, changes=dict((k, _value(v)) for k, v in (c.split('=', 1) for c in a.change)),
+            done = run_queue(a.pack, a.out, seconds=a.seconds, reserve=a.reserve, runs=a.runs, scale=a.scale, queue=queue, changes=_changes(a.change),
                              say=lambda text: print(f'[{time.strftime("%H:%M:%S")}] {text}', flush=True), file_mb=a.file_mb, out_mb=a.out_mb, most_files=a.most_files)
             print('all done' if done else 'more to do: the same command goes on')
     except (ValueError, TypeError, DataError, OSError) as error:

@@ -1,4 +1,5 @@
 "The way to another machine and back, on digits: packed, trained in interrupted commands, scored, sent in pieces, unpacked; nothing differs from an uninterrupted run."
+import dataclasses
 import importlib.util
 import json
 import signal
@@ -130,3 +131,25 @@ def test_the_queue_is_the_issues():
     assert sets == ['fashion_mnist', 'cifar10', 'celeba'] and [m for d, m in paper_scale.QUEUE if d == 'celeba'][:3] == ['NF', 'NIF-128', 'DeepNIF-128'] and len(paper_scale.QUEUE) == 16
     for d, m in paper_scale.QUEUE: assert len(paper_scale.scores_of(paper_scale.config_of(d, m, 'paper', {}), 'runs')) > 7
     assert paper_scale.config_of('celeba', 'DeepNIF-128', 'paper', {}) == paper_scale.deep_experiment('paper')
+
+
+@pytest.mark.parametrize('arguments, said', [
+    (['--queue', 'digits:NF', 'digts:NIF-8'], "unknown data set 'digts'; did you mean 'digits'"), (['--queue', 'digits:NF', 'digits:NIFF-8'], 'NIFF-8'), (['--queue', 'digits'], 'takes DATASET:MODEL'), (['--queue', 'celeba:NF'], 'nothing in the queue is of digits'),
+    (['--change', 'images'], "--change takes FIELD=VALUE, got 'images'"), (['--change', 'images=5', 'images=6'], 'names images twice'), (['--change', 'imges=5'], "unknown field 'imges'; did you mean 'images'"), (['--change', 'scale=laptop'], "unknown field 'scale'"),
+    (['--change', 'seed=1.5'], 'seed must be a whole number'), (['--change', 'bias=no'], "bias must be True or False, got 'no'"), (['--change', 'images=many'], 'images must be one number'), (['--change', 'compute=bfloat'], 'bfloat16')])
+def test_a_wrong_queue_or_change_is_named_before_anything_is_trained(arguments, said, tmp_path, restored, capsys):
+    paper_scale.pack('digits', tmp_path/'pack', most=100)
+    restored.setattr(paper_scale, 'work', lambda *a, **k: pytest.fail('trained'))
+    queue = [] if '--queue' in arguments else ['--queue', 'digits:NF']
+    assert paper_scale.main(['run', '--pack', str(tmp_path/'pack'), '--out', str(tmp_path/'out'), '--runs', str(tmp_path/'runs'), '--scale', 'smoke', *queue, *arguments]) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_a_change_is_that_of_an_experiment(tmp_path, restored):
+    changes = paper_scale._changes(['seed=3', 'bias=false', 'compute=float32', 'levels=null', 'minutes=2', 'learning_rate=0.01'])
+    assert paper_scale.config_of('digits', 'NIF-8', 'smoke', changes) == dataclasses.replace(experiments.experiment('digits', 'NIF-8', seed=3, bias=False, compute='float32', minutes=2, learning_rate=0.01), levels=None)
+    paper_scale.pack('digits', tmp_path/'pack', most=100)
+    worked, said = [], []
+    restored.setattr(paper_scale, 'work', lambda config, *a, **k: worked.append(config.model))
+    paper_scale.run_queue(tmp_path/'pack', tmp_path/'out', runs=tmp_path/'runs', scale='smoke', queue=[('digits', 'NF'), ('celeba', 'NF')], say=said.append)
+    assert worked == ['NF'] and said[0] == 'left out, the pack holds digits: celeba:NF'
