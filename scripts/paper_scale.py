@@ -286,7 +286,7 @@ def collect(configs, runs, out, *, facts=None, file_mb=15.0, out_mb=60.0, most_f
             first, files, room = k + 1, files - 1, room - len(parts[k])
         sent[c.name] = dict(sent=first, parts=len(parts), sha256=hashlib.sha256(raw).hexdigest(), bytes=len(raw), all=first == len(parts))
         told[c.name]['parameters'] = sent[c.name]
-    write_json(out/'results.json', dict(runs=told, waiting=[c.name for c in configs if c not in done], pack=facts, provenance=provenance()))
+    write_json(out/'results.json', dict(collected=round(time.time(), 3), runs=told, waiting=[c.name for c in configs if c not in done], pack=facts, provenance=provenance()))
     pictures = [runs/c.name/'samples.png' for c in done if (runs/c.name/'samples.png').exists()]
     if pictures: write_bytes(out/'samples.png', stacked(pictures))
     write_sums(out)
@@ -329,16 +329,35 @@ def run_queue(pack_folder, out, *, seconds=540.0, reserve=60.0, runs='runs', sca
     return through and sent
 
 
-def unpack_results(folders, runs, say=print):
-    """The `unpack-results` command: puts runs that came back, perhaps in several folders, under `runs`, where `load_run` finds them. Returns their names.
+def _age(results):
+    "Sorts what `collect` wrote, oldest first: by its clock, and where an older script told none by how much it holds; then by the text, so that the order of the arguments never decides."
+    rows = results['runs'].values()
+    return results.get('collected', 0), sum(r.get('parameters', {}).get('sent', 0) for r in rows), sum(len(r['scores']) for r in rows), len(rows), json.dumps(results, sort_keys=True)
 
-    Checksums come first. A run whose parameters are not complete is named and left out. Raises `DataError` for damage.
+
+def merged(folders):
+    """(dict name -> row, dict name of a part -> path) of several folders that `collect` wrote, in whatever order: of each run all scores, and else the newest that is known.
+
+    Raises `DataError` for damage, and where two folders hold one run with different results: it was trained twice.
     """
-    folders, runs, whole = [Path(f) for f in folders], Path(runs), []
-    told, parts = {}, {}
-    for folder in folders:                                                                # a later folder knows more
-        told |= json.loads(verified(folder/'results.json'))['runs']
+    told, parts, first = {}, {}, {}
+    found = sorted(((json.loads(verified(Path(f)/'results.json')), Path(f)) for f in folders), key=lambda pair: _age(pair[0]))
+    for results, folder in found:
+        for name, row in results['runs'].items():
+            old = told.setdefault(name, row)
+            if old['result'] != row['result']: raise DataError(f'{name} has one result in {first[name]} and another in {folder}: it was trained twice, and parts of both do not fit together; give the folders of one of them')
+            first.setdefault(name, folder)
+            told[name] = old | row | dict(scores=old['scores'] | row['scores'])
         for path in sorted(folder.glob('*.npz.[0-9][0-9]')): parts[path.name] = path
+    return told, parts
+
+
+def unpack_results(folders, runs, say=print):
+    """The `unpack-results` command: puts runs that came back, perhaps in several folders, in any order, under `runs`, where `load_run` finds them. Returns their names.
+
+    Checksums come first. A run whose parameters are not complete is named and left out. Raises `DataError` for damage, and for folders of two trainings of one run.
+    """
+    (told, parts), runs, whole = merged(folders), Path(runs), []
     for name, row in told.items():
         facts = row.get('parameters')
         names = [f'{name}.npz.{k:02d}' for k in range(facts['parts'])] if facts else []

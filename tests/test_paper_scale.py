@@ -1,6 +1,7 @@
 "The way to another machine and back, on digits: packed, trained in interrupted commands, scored, sent in pieces, unpacked; nothing differs from an uninterrupted run."
 import dataclasses
 import importlib.util
+import itertools
 import json
 import signal
 from pathlib import Path
@@ -102,7 +103,7 @@ def test_interrupted_commands_end_where_one_command_does(tmp_path, restored):
 
     restored.setenv('NIF_LIT_RUNS', '')
     assert paper_scale.unpack_results([tmp_path/out for out in outs[:-1]], tmp_path/'home', say=said.append) == [] and 'missing' in said[-1]
-    assert paper_scale.unpack_results([tmp_path/out for out in outs], tmp_path/'home', say=said.append) == [name]
+    assert paper_scale.unpack_results([tmp_path/out for out in reversed(outs)], tmp_path/'home', say=said.append) == [name]
     config = paper_scale.config_of(*names[0], 'smoke', TINY)
     (back, result), (sent, _) = load_run(config, runs=tmp_path/'home'), load_run(config, runs=tmp_path/'whole')
     assert result['test_bits'] == whole['result']['test_bits']
@@ -153,3 +154,27 @@ def test_a_change_is_that_of_an_experiment(tmp_path, restored):
     restored.setattr(paper_scale, 'work', lambda config, *a, **k: worked.append(config.model))
     paper_scale.run_queue(tmp_path/'pack', tmp_path/'out', runs=tmp_path/'runs', scale='smoke', queue=[('digits', 'NF'), ('celeba', 'NF')], say=said.append)
     assert worked == ['NF'] and said[0] == 'left out, the pack holds digits: celeba:NF'
+
+
+def came_back(folder, rows, parts=(), **facts):
+    "A folder as `collect` leaves it."
+    training.write_json(folder/'results.json', dict(facts, runs=rows))
+    for name in parts: (folder/name).write_text(str(folder))
+    paper_scale.write_sums(folder)
+
+
+@pytest.mark.parametrize('clock', [True, False])
+def test_the_order_of_the_folders_decides_nothing(clock, tmp_path):
+    "OUT1, OUT10, OUT2, as a shell sorts them: all scores, the newest of each, the newest parts."
+    row = lambda scores, sent=None: dict(result=dict(test_bits=[1.5]), scores=scores) | ({} if sent is None else dict(parameters=dict(sent=sent, parts=3)))
+    told = {'OUT1': ({'a': row(dict(one=1, two=1), 1)}, ('a.npz.00',)), 'OUT2': ({'a': row(dict(two=2, three=2, four=2), 3), 'b': row({})}, ('a.npz.01', 'a.npz.02')), 'OUT10': ({'a': row(dict(four=10), None if clock else 3), 'b': row(dict(five=10, six=1, seven=1), 1)}, ('a.npz.02', 'b.npz.00'))}
+    for k, (name, (rows, parts)) in enumerate(told.items()): came_back(tmp_path/name, rows, parts, **dict(collected=100.5 + k) if clock else {})
+    for order in itertools.permutations(told):
+        rows, parts = paper_scale.merged(tmp_path/name for name in order)
+        assert rows['a']['scores'] == dict(one=1, two=2, three=2, four=10) and rows['b']['scores'] == dict(five=10, six=1, seven=1)
+        assert rows['a']['parameters']['sent'] == 3 and rows['b']['parameters']['sent'] == 1
+        assert {name: path.parent.name for name, path in parts.items()} == {'a.npz.00': 'OUT1', 'a.npz.01': 'OUT2', 'a.npz.02': 'OUT10', 'b.npz.00': 'OUT10'}
+    came_back(tmp_path/'other', {'a': dict(row(dict(nine=9)), result=dict(test_bits=[1.6]))})
+    for order in (('OUT1', 'other'), ('other', 'OUT1')):
+        with pytest.raises(DataError, match='^a has one result in .* and another in .*trained twice'): paper_scale.unpack_results([tmp_path/name for name in order], tmp_path/'runs')
+    assert not (tmp_path/'runs').exists()
