@@ -339,12 +339,12 @@ def read_weights(path, sha256=OFFICIAL_SHA256):
 
 
 def find_weights(dims, folder=None):
-    "The path of the weights for features of `dims`: official before partial, in `folder` (default: NIF_LIT_DATA) or its subfolder fid. Raises `DataError` that says what to do when there is none."
-    folder = folder or os.environ.get('NIF_LIT_DATA')
+    "The path of the weights for features of `dims`: official before partial, in `folder` (default: NIF_LIT_FID, then NIF_LIT_DATA) or its subfolder fid. Raises `DataError` that says what to do when there is none."
+    folders = [Path(f) for f in ([folder] if folder else map(os.environ.get, ('NIF_LIT_FID', 'NIF_LIT_DATA'))) if f]
     names = [OFFICIAL] + [PARTIAL] * (check_dims(dims) <= 1280)
-    for path in (Path(folder)/sub/name for name in names for sub in ('fid', '') if folder):
+    for path in (place/sub/name for name in names for place in folders for sub in ('fid', '')):
         if path.is_file(): return path
-    raise DataError(f'no weights for {dims} features: put {" or ".join(names)} into {f"{Path(folder).name} or its folder fid" if folder else "a folder and name it in NIF_LIT_DATA"}; '
+    raise DataError(f'no weights for {dims} features: put {" or ".join(names)} into {"".join(f"{f.name} or its folder fid, or into " for f in folders)}a folder that NIF_LIT_FID names, or the folder fid of the one that NIF_LIT_DATA names; '
                     f'{OFFICIAL} is an asset of the release fid_weights of mseitzer/pytorch-fid on GitHub')
 
 

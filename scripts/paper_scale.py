@@ -144,7 +144,7 @@ def use_pack(folder):
         if (name, bits, split) != (data.name, data.bits, data.split): raise DataError(f'the pack holds {data.name} at {data.bits} bits, {data.split} split, not {name} at {bits} bits, {split} split')
         return data
     for module in readers(): module.dataset_of = packed
-    os.environ['NIF_LIT_DATA'] = str(folder)
+    os.environ['NIF_LIT_DATA'] = str(folder); os.environ.pop('NIF_LIT_FID', None)
     return data
 
 
@@ -403,7 +403,7 @@ def main(arguments=None):
     commands = parser.add_subparsers(dest='command', required=True)
     p = commands.add_parser('pack', help='here: write data (and weights) for the other machine')
     p.add_argument('--dataset', required=True, choices=DATASETS); p.add_argument('--to', default='paper_scale'); p.add_argument('--bits', type=int, default=3)
-    p.add_argument('--weights', action='store_true', help='Inception weights from NIF_LIT_DATA too, for FID-768'); p.add_argument('--limit-mb', type=float, default=60.0)
+    p.add_argument('--weights', action='store_true', help='Inception weights too (NIF_LIT_FID, NIF_LIT_DATA), for FID-768'); p.add_argument('--limit-mb', type=float, default=60.0)
     p.add_argument('--most', type=int, help='at most so many training images, evenly spread (all of CelebA is far above the limit)')
     r = commands.add_parser('run', help='there: train, score and collect; the same command goes on')
     r.add_argument('--pack', default='paper_scale'); r.add_argument('--out', required=True); r.add_argument('--runs', default='runs'); r.add_argument('--scale', default='paper')

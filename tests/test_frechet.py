@@ -199,8 +199,25 @@ def test_a_tensor_stays_in_its_storage(offset, size, stride, fits):
         with pytest.raises((DataError, ValueError)): f._array(tensor, storage.tobytes())
 
 
+def test_weights_have_a_variable_of_their_own(tmp_path, monkeypatch):
+    "NIF_LIT_FID without NIF_LIT_DATA, before it, and NIF_LIT_DATA as ever; the error names both."
+    for place in ('own', 'data/fid'): (tmp_path/place).mkdir(parents=True)
+    for name in ('NIF_LIT_FID', 'NIF_LIT_DATA'): monkeypatch.delenv(name, raising=False)
+    own, shared, better = tmp_path/'own'/f.PARTIAL, tmp_path/'data'/'fid'/f.PARTIAL, tmp_path/'data'/'fid'/f.OFFICIAL
+    with pytest.raises(DataError, match=f'put {f.OFFICIAL} or {f.PARTIAL} into a folder that NIF_LIT_FID names, or the folder fid of the one that NIF_LIT_DATA names'): f.find_weights(768)
+    monkeypatch.setenv('NIF_LIT_FID', str(tmp_path/'own'))
+    with pytest.raises(DataError, match='into own or its folder fid, or into a folder that NIF_LIT_FID.*NIF_LIT_DATA'): f.find_weights(768)
+    for path in (own, shared): path.touch()
+    assert f.find_weights(768) == own
+    monkeypatch.setenv('NIF_LIT_DATA', str(tmp_path/'data'))
+    assert f.find_weights(768) == own and f.find_weights(768, tmp_path/'data') == shared
+    own.unlink(); assert f.find_weights(768) == shared
+    own.touch(); better.touch(); assert f.find_weights(768) == f.find_weights(2048) == better
+    monkeypatch.delenv('NIF_LIT_FID'); better.unlink(); assert f.find_weights(768) == shared
+
+
 def test_weights_are_hashed_before_they_are_read(tmp_path, monkeypatch):
-    monkeypatch.setenv('NIF_LIT_DATA', str(tmp_path))
+    monkeypatch.setenv('NIF_LIT_DATA', str(tmp_path)); monkeypatch.delenv('NIF_LIT_FID', raising=False)
     with pytest.raises(DataError, match=f'put {f.OFFICIAL} into'): InceptionFeatures.load(2048)
     with pytest.raises(DataError, match=f'put {f.OFFICIAL} or {f.PARTIAL} into'): InceptionFeatures.load(768)
     network = Inception(64)

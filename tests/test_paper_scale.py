@@ -23,7 +23,7 @@ TINY = dict(images=64 * 60, levels=1, steps=1, channels=4)
 def restored(monkeypatch):
     "The kit reads its usual data again afterwards."
     for module in paper_scale.readers(): monkeypatch.setattr(module, 'dataset_of', module.dataset_of)
-    for name in ('NIF_LIT_RUNS', 'NIF_LIT_DATA'): monkeypatch.setenv(name, '')
+    for name in ('NIF_LIT_RUNS', 'NIF_LIT_DATA', 'NIF_LIT_FID'): monkeypatch.setenv(name, '')
     monkeypatch.setitem(protocol.SIZES, 'smoke', dict(sweep=100, table=200))      # one batch and two: one compilation
     jax.config.update('jax_disable_most_optimizations', True)                               # half a minute of compilation less
     yield monkeypatch

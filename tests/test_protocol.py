@@ -118,7 +118,7 @@ def test_wrong_arguments_and_missing_weights(small, monkeypatch, tmp_path, capsy
         with pytest.raises(ValueError): sample_scores(NIF, runs=tmp_path, **wrong)
     for call in (lambda: sample_scores(NF, n=40, sampler='released'), lambda: best_s(NF), lambda: best_s(NIF, grid=(0.5, 0.1)), lambda: reference_features(NIF, 'valid')):
         with pytest.raises(ValueError): call()
-    monkeypatch.setenv('NIF_LIT_DATA', str(tmp_path))
+    monkeypatch.setenv('NIF_LIT_DATA', str(tmp_path)); monkeypatch.delenv('NIF_LIT_FID', raising=False)
     assert check_features(768, 'smoke') == 'pixels' and 'no weights for 768' in capsys.readouterr().out
     protocol._inception.cache_clear()
     with pytest.raises(DataError, match='no weights for 768'): reference_features(experiment('digits', 'NIF-8', scale='laptop'), runs=tmp_path)
