@@ -15,7 +15,9 @@ import io
 import math
 import os
 import pickletools
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import cache, partial, reduce
 from importlib.util import find_spec
@@ -308,7 +310,7 @@ def read_checkpoint(raw):
         found, storage = (_from_zip if raw[:4] == b'PK\x03\x04' else _from_legacy)(raw)
         return {str(name): _array(tensor, storage(tensor)) for name, tensor in found.items()}
     except DataError: raise
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, UnicodeError, zipfile.BadZipFile, NotImplementedError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, UnicodeError, OverflowError, RuntimeError, EOFError, struct.error, zlib.error, zipfile.BadZipFile) as error:       # NotImplementedError, RecursionError and an encrypted archive are RuntimeErrors
         raise DataError(f'this is no dictionary of tensors written by torch: {type(error).__name__}: {str(error)[:100]}') from error
 
 # %% ../nbs/23_frechet.ipynb #61e3a5df

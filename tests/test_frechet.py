@@ -4,6 +4,8 @@ import hashlib
 import io
 import os
 import pickle
+import re
+import struct
 import zipfile
 import zlib
 import jax
@@ -152,6 +154,14 @@ def damaged():
     with zipfile.ZipFile(file, 'w', zipfile.ZIP_DEFLATED) as z: z.writestr('a/data.pkl', b'\0' * 10_000)
     yield 'compressed', file.getvalue()
     yield 'no dictionary', pickle.dumps([1, 2], 2)
+    encrypted = bytearray(raw['zip'])
+    for at, flags in ((b'PK\x03\x04', 6), (b'PK\x01\x02', 8)):
+        for place in (m.start() for m in re.finditer(re.escape(at), raw['zip'])): encrypted[place + flags] |= 1
+    yield 'encrypted', bytes(encrypted)
+    key = raw['legacy'].rindex(b'.' + struct.pack('<q', 6)) + 1                              # the length of the first storage, behind the last pickle
+    yield 'a storage without end', raw['legacy'][:key] + b'\xff' * 8 + raw['legacy'][key + 8:]
+    headers = b''.join(pickle.dumps(v, 2) for v in (0x1950a86a20f9469cfc6c, 1001, dict(protocol_version=1001, little_endian=True)))
+    yield 'half a number', headers + b'\x80\x02G\x00\x00'
 
 
 @pytest.mark.parametrize('name, raw', [pytest.param(*case, id=case[0]) for case in damaged()])
