@@ -318,6 +318,16 @@ def test_scores_refuse(call, message):
     with pytest.raises(ValueError, match=message): call(np.random.default_rng(0).normal(size=(9, 3)))
 
 
+@pytest.mark.parametrize('call, what, size', [(frechet_distance, 'the Fréchet distance', 1e110), (frechet_distance, 'the Fréchet distance', 1e200), (frechet_distance, 'the Fréchet distance', 1e308), (kid, 'KID', 1e30), (kid, 'KID', 1e110),
+                                              (kid, 'KID', 1e300), (neighbour_scores, 'a squared distance', 1e160), (neighbour_scores, 'a squared distance', 1e308)])
+def test_features_too_large_are_named(call, what, size):
+    "Finite, and yet no finite number comes of them: no nan, and no warning of numpy's."
+    a = np.random.default_rng(0).uniform(0.5, 1, size=(9, 3)); a[0, 0] = 1
+    for pair in ((a * size, a * size), *(((a * size, a), (a, a * size)) if (call, size) != (frechet_distance, 1e110) else ())):       # 1e110 and 1 are at a distance of 1e220
+        with pytest.raises(ValueError, match=f'{what} of numbers as large as .*e\\+.* is beyond float64'): call(*pair)
+    assert all(np.isfinite(v) for v in call(1e20 * a, a).values() if not isinstance(v, str))
+
+
 def test_score_has_two_columns_and_counts():
     features = InceptionFeatures(Inception(64, rng=np.random.default_rng(0)), batch_size=8)
     x = np.random.default_rng(1).integers(0, 256, (16, 8, 8, 3), np.uint8)
