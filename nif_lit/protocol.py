@@ -208,7 +208,10 @@ def sweep_key():
 
 
 @lru_cache(maxsize=2)
-def _model(config, runs): return load_run(config, runs=runs)[0]
+def _loaded(config, folder): return load_run(config, runs=folder)[0]
+
+
+def _model(config, runs): return _loaded(config, str(Path(runs or runs_folder()).absolute()))        # by the folder that is meant now: NIF_LIT_RUNS may change
 
 
 def _named(found, dims):

@@ -38,6 +38,17 @@ def test_a_kept_score_is_the_one_that_was_made(small, monkeypatch, tmp_path):
     assert (reference_features(NIF, 'originals', runs=tmp_path) != reference_features(NIF, 'test', runs=tmp_path)).any()
 
 
+def test_another_folder_of_runs_is_another_model(monkeypatch, tmp_path):
+    "A model is kept in memory under the folder that it came from, however that was named, and not under 'the usual one'."
+    read = []
+    monkeypatch.setattr(protocol, 'load_run', lambda config, *, runs: (read.append(runs) or len(read), None))
+    monkeypatch.chdir(tmp_path)
+    of = lambda runs: protocol._model(NIF, runs)
+    monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path/'a')); assert of(None) == of(tmp_path/'a') == of('a') == 1
+    monkeypatch.setenv('NIF_LIT_RUNS', 'b'); assert of(None) == of(tmp_path/'b') == 2 and of('a') == 1
+    assert read == [str(tmp_path/'a'), str(tmp_path/'b')]
+
+
 def test_both_samplers_agree_where_sigma_is_one_and_only_there(small, tmp_path):
     f = 0.7
     one = [sample_scores(NIF, n=40, s=s_of(f, k), sampler=k, runs=tmp_path/'a') for k in ('trained', 'released')]
