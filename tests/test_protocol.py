@@ -124,6 +124,26 @@ def test_kid_overrules_only_when_it_is_sure():
     assert choose(points(0.01)) == (0, 'kid') and choose(points(0.1)) == (1, 'frechet')
 
 
+@pytest.mark.parametrize('what, other', [('weights', 'official'), ('compute', 'float32')])
+def test_scores_of_two_networks_are_not_compared(what, other, monkeypatch, tmp_path):
+    "Official and partial weights, and both precisions, share the name of a kept score: where the points of a sweep mix them, it says so."
+    def compare(config, settings, runs, progress):
+        part = lambda: dict(frechet=dict(value=1.0, n_reference=360), kid=dict(value=0.01, se=1e-3), neighbours=None)
+        return dict({p: part() for p in protocol.PARTS}, **made)
+    monkeypatch.setattr(protocol, '_compare', compare)
+    made = dict(weights='partial, float16', compute='bfloat16')
+    best_s(NIF, (0.2, 0.4), n=40, n_test=0, runs=tmp_path); protocol.best_t(NF, (0.5, 1.0), n=40, n_test=0, runs=tmp_path)
+    made = made | {what: other}
+    named = f'scores with {what} .*{other}.* are not compared'
+    for call in (protocol.sweep, best_s):
+        with pytest.raises(ValueError, match=named): call(NIF, (0.2, 0.4, 0.6), n=40, runs=tmp_path)
+    with pytest.raises(ValueError, match=named): protocol.best_t(NF, (0.5, 1.0, 2.0), n=40, runs=tmp_path)
+    old, new = (sample_scores(NIF, n=40, s=s_of(f, 'trained'), key=protocol.sweep_key(), runs=tmp_path) for f in (0.4, 0.6))
+    for call in (lambda: choose([old, new]), lambda: protocol.difference(new, old)):
+        with pytest.raises(ValueError, match=named): call()
+    assert choose([old, old]) == (0, 'frechet')
+
+
 def test_wrong_arguments_and_missing_weights(small, monkeypatch, tmp_path, capsys):
     for wrong in (dict(n=5), dict(n=40.0), dict(n=40, s=-1.0), dict(n=40, t=float('nan')), dict(n=40, sampler='paper'), dict(n=40, dims=100), dict(n=40, reference='valid')):
         with pytest.raises(ValueError): sample_scores(NIF, runs=tmp_path, **wrong)
