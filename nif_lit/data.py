@@ -137,7 +137,7 @@ def _place(folder, *names):
 
 def _nothing(folder, data, wanted, places):
     "The `DataError` of a folder without a data set: which folder, what was looked for, and what to do."
-    return DataError(f'the data folder {folder} holds no {data}: looked there and in its {" and ".join(places)} for {wanted}; put them there, name another folder in NIF_LIT_DATA, or unset it to let tensorflow-datasets fetch the set')
+    return DataError(f'the data folder {folder} holds no {data}: looked there and in its {" and ".join(places)} for {wanted}; put them there, name another folder in NIF_LIT_DATA, or unset it to let tensorflow-datasets fetch the set; if the folder is there for the FID weights, name it in NIF_LIT_FID instead')
 
 
 def read_fashion_mnist(folder, md5=OFFICIAL_MD5):
@@ -248,7 +248,7 @@ def _take(images, labels, rows): return images[rows], None if labels is None els
 def load(name, *, bits=3, split='official', folder=None):
     """A `Dataset` by name: digits, fashion_mnist, cifar10 or celeba, at `bits` bits per channel.
 
-    folder: with the official archives; default the environment's NIF_LIT_DATA, else tensorflow-datasets. split: 'official', or 'pooled' (60/20/20 of
+    folder: with the official archives; default the environment's NIF_LIT_DATA (weights alone are named by NIF_LIT_FID), else tensorflow-datasets. split: 'official', or 'pooled' (60/20/20 of
     everything, as the released code). Raises `ValueError` for unknown names, `FileNotFoundError` for a missing folder, `DataError` for bad files.
     """
     nearest('data set', name, DATASETS)
@@ -257,7 +257,7 @@ def load(name, *, bits=3, split='official', folder=None):
     folder = folder if folder is not None else (os.environ.get('NIF_LIT_DATA') or None)
     if name == 'digits': parts, source = read_digits(), 'scikit-learn'
     elif folder is not None:
-        if not Path(folder).is_dir(): raise FileNotFoundError(f'the data folder {folder} {"is a file" if Path(folder).exists() else "does not exist"}; give the folder that holds the official archives, or none (unset NIF_LIT_DATA) to let tensorflow-datasets fetch {name}')
+        if not Path(folder).is_dir(): raise FileNotFoundError(f'the data folder {folder} {"is a file" if Path(folder).exists() else "does not exist"}; give the folder that holds the official archives, or none (unset NIF_LIT_DATA; a folder of FID weights goes into NIF_LIT_FID) to let tensorflow-datasets fetch {name}')
         parts, source = READERS[name](folder), 'a local folder, checksums verified'
     else: parts, source = read_tfds(name), 'tensorflow-datasets'
     x, y, x_test, y_test = parts

@@ -15,7 +15,9 @@ import io
 import math
 import os
 import pickletools
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import cache, partial, reduce
 from importlib.util import find_spec
@@ -308,7 +310,7 @@ def read_checkpoint(raw):
         found, storage = (_from_zip if raw[:4] == b'PK\x03\x04' else _from_legacy)(raw)
         return {str(name): _array(tensor, storage(tensor)) for name, tensor in found.items()}
     except DataError: raise
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, UnicodeError, zipfile.BadZipFile, NotImplementedError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, UnicodeError, OverflowError, RuntimeError, EOFError, struct.error, zlib.error, zipfile.BadZipFile) as error:       # NotImplementedError, RecursionError and an encrypted archive are RuntimeErrors
         raise DataError(f'this is no dictionary of tensors written by torch: {type(error).__name__}: {str(error)[:100]}') from error
 
 # %% ../nbs/23_frechet.ipynb #61e3a5df
@@ -339,12 +341,12 @@ def read_weights(path, sha256=OFFICIAL_SHA256):
 
 
 def find_weights(dims, folder=None):
-    "The path of the weights for features of `dims`: official before partial, in `folder` (default: NIF_LIT_DATA) or its subfolder fid. Raises `DataError` that says what to do when there is none."
-    folder = folder or os.environ.get('NIF_LIT_DATA')
+    "The path of the weights for features of `dims`: official before partial, in `folder` (default: NIF_LIT_FID, then NIF_LIT_DATA) or its subfolder fid. Raises `DataError` that says what to do when there is none."
+    folders = [Path(f) for f in ([folder] if folder else map(os.environ.get, ('NIF_LIT_FID', 'NIF_LIT_DATA'))) if f]
     names = [OFFICIAL] + [PARTIAL] * (check_dims(dims) <= 1280)
-    for path in (Path(folder)/sub/name for name in names for sub in ('fid', '') if folder):
+    for path in (place/sub/name for name in names for place in folders for sub in ('fid', '')):
         if path.is_file(): return path
-    raise DataError(f'no weights for {dims} features: put {" or ".join(names)} into {f"{Path(folder).name} or its folder fid" if folder else "a folder and name it in NIF_LIT_DATA"}; '
+    raise DataError(f'no weights for {dims} features: put {" or ".join(names)} into {"".join(f"{f.name} or its folder fid, or into " for f in folders)}a folder that NIF_LIT_FID names, or the folder fid of the one that NIF_LIT_DATA names; '
                     f'{OFFICIAL} is an asset of the release fid_weights of mseitzer/pytorch-fid on GitHub')
 
 
@@ -451,16 +453,23 @@ def _moments(mean, C, side):
     return mean, C
 
 
+def _overflows(what, values, sides):
+    "Raises `ValueError` where one of `values`, made of `sides`, is beyond float64."
+    if not all(np.isfinite(v).all() for v in values): raise ValueError(f'{what} of numbers as large as {max(np.abs(side).max() for side in sides):.3g} is beyond float64; divide both sides by one number')
+
+
 def gaussian_frechet(mean1, C1, mean2, C2):
-    "Squared Fréchet distance of two normal distributions: means (d,), covariances (d, d), float64; never below 0. Raises `ValueError` for other shapes, and for what is no covariance."
+    "Squared Fréchet distance of two normal distributions: means (d,), covariances (d, d), float64; never below 0. Raises `ValueError` for other shapes, for what is no covariance, and for numbers too large."
     (mean1, C1), (mean2, C2) = (_moments(m, C, side) for m, C, side in ((mean1, C1, 'first'), (mean2, C2, 'second')))
     if len(mean1) != len(mean2): raise ValueError(f'both distributions must have one dimension, got {len(mean1)} and {len(mean2)}')
     w, V = np.linalg.eigh(C1)
     for side, values in (('first', w), ('second', np.linalg.eigvalsh(C2))):
         if values[0] < -1e-9 * np.abs(values).max(): raise ValueError(f'the {side} covariance has an eigenvalue of {values[0]:.3g}, below 0')
     root = (V * np.sqrt(np.maximum(w, 0))) @ V.T
-    cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ C2 @ root), 0)).sum()
-    return max(0.0, float((mean1 - mean2) @ (mean1 - mean2) + np.trace(C1) + np.trace(C2) - 2 * cross))
+    with np.errstate(over='ignore', invalid='ignore'): between, product = (mean1 - mean2) @ (mean1 - mean2), root @ C2 @ root
+    _overflows('the Fréchet distance', (between, product), (mean1, np.sqrt(np.abs(C1)), mean2, np.sqrt(np.abs(C2))))
+    cross = np.sqrt(np.maximum(np.linalg.eigvalsh(product), 0)).sum()
+    return max(0.0, float(between + np.trace(C1) + np.trace(C2) - 2 * cross))
 
 
 def _both(samples, reference, least=2):
@@ -479,11 +488,13 @@ def _name(kind, d): return kind if kind == 'FID' and d == 2048 else f'{kind}-{d}
 def frechet_distance(samples, reference):
     """Squared Fréchet distance between features (n, d) and (m, d): dict(name, value, n, n_reference). Biased upwards, by about 1/n where n is well above d: compare at equal n only.
 
-    name is FID for 2048 features, FID-768 and the like for fewer: those are on other scales and never comparable with FID. Raises `ValueError` for other shapes.
+    name is FID for 2048 features, FID-768 and the like for fewer: those are on other scales and never comparable with FID. Raises `ValueError` for other shapes, and for features too large for float64.
     """
     a, b = _both(samples, reference)
     C = lambda f: np.cov(f, rowvar=False).reshape(f.shape[1], f.shape[1])
-    return dict(name=_name('FID', a.shape[1]), value=gaussian_frechet(a.mean(0), C(a), b.mean(0), C(b)), n=len(a), n_reference=len(b))
+    with np.errstate(over='ignore', invalid='ignore'): moments = a.mean(0), C(a), b.mean(0), C(b)
+    _overflows('the Fréchet distance', moments, (a, b))
+    return dict(name=_name('FID', a.shape[1]), value=gaussian_frechet(*moments), n=len(a), n_reference=len(b))
 
 # %% ../nbs/23_frechet.ipynb #02102ba1
 def _kernel_sums(a, b, within=False, chunk=1000):
@@ -499,16 +510,18 @@ def _kernel_sums(a, b, within=False, chunk=1000):
 def kid(samples, reference):
     """KID of features (n, d) and (m, d), unbiased, over all pairs: dict(name, value, se, n, n_reference); se by the jackknife over both sides.
 
-    Where the two sets come from one distribution se is about 1.4 times too large (the first-order term vanishes), elsewhere it is right. Raises `ValueError` for other shapes, n or m < 3.
+    Where the two sets come from one distribution se is about 1.4 times too large (the first-order term vanishes), elsewhere it is right. Raises `ValueError` for other shapes, n or m < 3, and features too large for float64.
     """
     a, b = _both(samples, reference, 3); n, m = len(a), len(b)
-    (aa, _), (bb, _), (ab, ba) = _kernel_sums(a, a, within=True), _kernel_sums(b, b, within=True), _kernel_sums(a, b)
-    A, B, C = aa.sum(), bb.sum(), ab.sum()
     within = lambda S, n: S / (n * (n - 1))
-    leave_a = within(A - 2 * aa, n - 1) + within(B, m) - 2 * (C - ab) / ((n - 1) * m)
-    leave_b = within(A, n) + within(B - 2 * bb, m - 1) - 2 * (C - ba) / (n * (m - 1))
-    se = math.sqrt((n - 1) * leave_a.var() + (m - 1) * leave_b.var())
-    return dict(name=_name('KID', a.shape[1]), value=float(within(A, n) + within(B, m) - 2 * C / (n * m)), se=se, n=n, n_reference=m)
+    with np.errstate(over='ignore', invalid='ignore'):
+        (aa, _), (bb, _), (ab, ba) = _kernel_sums(a, a, within=True), _kernel_sums(b, b, within=True), _kernel_sums(a, b)
+        A, B, C = aa.sum(), bb.sum(), ab.sum()
+        leave_a = within(A - 2 * aa, n - 1) + within(B, m) - 2 * (C - ab) / ((n - 1) * m)
+        leave_b = within(A, n) + within(B - 2 * bb, m - 1) - 2 * (C - ba) / (n * (m - 1))
+        value, se = within(A, n) + within(B, m) - 2 * C / (n * m), math.sqrt((n - 1) * leave_a.var() + (m - 1) * leave_b.var())
+    _overflows('KID', (value, se), (a, b))
+    return dict(name=_name('KID', a.shape[1]), value=float(value), se=se, n=n, n_reference=m)
 
 # %% ../nbs/23_frechet.ipynb #1ce112a4
 def _squared_distances(a, b): return np.maximum((a ** 2).sum(1)[:, None] + (b ** 2).sum(1) - 2 * a @ b.T, 0)
@@ -522,11 +535,14 @@ def _radii(a, k, chunk=1000):
 def neighbour_scores(samples, reference, k=5, chunk=1000):
     """dict(precision, recall, density, coverage, k, n, n_reference) of features (n, d) and (m, d), by balls that reach the k-th neighbour.
 
-    chunk: how many rows are compared at once. Raises `ValueError` for other shapes, k or chunk that are no positive whole numbers, and where n or m is not above k.
+    chunk: how many rows are compared at once. Raises `ValueError` for other shapes, k or chunk that are no positive whole numbers, where n or m is not above k, and for features too large for float64.
     """
     k, chunk = whole('k', k), whole('chunk', chunk)
     a, b = _both(samples, reference, k + 1)
-    centre = b.mean(0); a, b = a - centre, b - centre                                            # distances stay, rounding shrinks
+    with np.errstate(over='ignore', invalid='ignore'):
+        centre = b.mean(0); u, v = a - centre, b - centre                                        # distances stay, rounding shrinks
+        _overflows('a squared distance', [4 * np.square(w).sum(1) for w in (u, v)], (a, b))
+    a, b = u, v
     radius_a, radius_b = _radii(a, k, chunk), _radii(b, k, chunk)
     recalled, covered, balls = np.zeros(len(b), bool), np.zeros(len(b), bool), []
     for i in range(0, len(a), chunk):

@@ -215,12 +215,23 @@ def latent_features(model, data, *, kinds=KINDS):
     return {label(kind): Features(label(kind), *(a for part in found for a in (found[part][kind], getattr(data, f'{part}_labels')))) for kind in kinds}
 
 
+def _rank(rows, chunk=1000):
+    "How many directions of rows (n, d) hold more than 1e-12 of the variance along their widest one, in float64: the numerical rank about the mean."
+    mean, C, size = rows.mean(0, dtype=np.float64), 0, 0
+    for i in range(0, len(rows), chunk):
+        part = rows[i:i + chunk].astype(np.float64); size += (part ** 2).sum()
+        C = C + (part - mean).T @ (part - mean)
+    w = np.linalg.eigvalsh(C)
+    return int((w > max(1e-12 * w[-1], 1e-28 * size)).sum())                                             # below size: the rounding of a constant
+
+
 def pca_features(features, M):
-    "The first M principal components, fitted on the training part alone; they are nested, so `first(·, m)` of them is the PCA of m dimensions. Raises `ValueError` for M that is no whole number from 1, or above the rank."
+    "The first M principal components, fitted on the training part alone; they are nested, so `first(·, m)` of them is the PCA of m dimensions. Raises `ValueError` for M that is no whole number from 1, or above the numerical rank of that part."
     M = _up_to(features.name, M, min(features.dims, len(features.train) - 1))
     mean = features.train.mean(0, dtype=np.float64).astype(np.float32)
     rows = features.train - mean
-    V = np.linalg.eigh((rows.T @ rows).astype(np.float64))[1][:, ::-1][:, :M].astype(np.float32)
+    w, V = np.linalg.eigh((rows.T @ rows).astype(np.float64)); V = V[:, ::-1][:, :M].astype(np.float32)
+    if w[-M] <= 1e-3 * w[-1] and M > (rank := _rank(features.train)): raise ValueError(f'{features.name}: the training part has rank {rank}, so that M must lie between 1 and {rank}, got {M}')       # these sums are float32: what is small, float64 must say
     return features.map(lambda rows: (rows - mean) @ V, f'{features.name}, PCA-{M}')
 
 
@@ -238,9 +249,9 @@ def random_projection(features, M, seed=0):
 
 
 def representations(model, data, *, kinds=KINDS, seed=0):
-    "dict name -> `Features`: the latents of a model and its yardsticks, pixels and, for a model of M < N dimensions, the pixels' PCA-M and a random projection to M."
-    pixels, M = pixel_features(data), model.M
-    found = {'pixels': pixels} | ({f'PCA-{M}': pca_features(pixels, M), f'random-{M}': random_projection(pixels, M, seed)} if M < pixels.dims else {})
+    "dict name -> `Features`: the latents of a model and its yardsticks, pixels and, for a model of M < N dimensions, the pixels' PCA-M (of fewer dimensions where their rank is lower, and named so) and a random projection to M."
+    pixels, M = pixel_features(data), model.M; most = min(M, _rank(pixels.train))
+    found = {'pixels': pixels} | ({f'PCA-{most}': pca_features(pixels, most), f'random-{M}': random_projection(pixels, M, seed)} if M < pixels.dims else {})
     return found | latent_features(model, data, kinds=kinds)
 
 # %% ../nbs/27_probes.ipynb #a20b7f76
@@ -269,9 +280,11 @@ def picture_accuracy(points, labels, *, known=None, k=15):
     """How well do neighbours in a picture (n, 2) tell the class? Each point is classified by the k nearest other points; dict(accuracy, se, n, k).
 
     known (n,) of bool: only those vote, and only the others are judged. Without it every point votes and every point is judged.
-    Raises `ValueError` where shapes do not fit, labels are not whole numbers from 0, nobody is judged, or fewer than k vote.
+    Raises `ValueError` unless points are (n, 2) and shapes fit, where labels are not whole numbers from 0, nobody is judged, or fewer than k vote.
     """
-    points, labels, k = np.asarray(points), _labels('picture_accuracy', labels, len(points)), whole('k', k)
+    points = np.asarray(points)
+    if points.ndim != 2 or points.shape[1] != 2: raise ValueError(f'picture_accuracy: expected points (n, 2), got {points.shape}')
+    labels, k = _labels('picture_accuracy', labels, len(points)), whole('k', k)
     if known is not None and (np.shape(known) != labels.shape or np.asarray(known).dtype != bool or np.all(known)): raise ValueError(f'known must be {len(labels)} of True and False, one False at least, got {known!r:.60}')
     if k > (voters := len(points) - 1 if known is None else int(np.sum(known))): raise ValueError(f'k must lie between 1 and the {voters} points that vote, got {k}')
     if known is None: found = nearest_labels(points, np.arange(len(points)), points, k + 1); found = np.array([row[row != i][:k] for i, row in enumerate(found)]); guess, judged = vote(labels[found]), labels

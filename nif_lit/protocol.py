@@ -209,7 +209,10 @@ def sweep_key():
 
 
 @lru_cache(maxsize=2)
-def _model(config, runs): return load_run(config, runs=runs)[0]
+def _loaded(config, folder): return load_run(config, runs=folder)[0]
+
+
+def _model(config, runs): return _loaded(config, str(Path(runs or runs_folder()).absolute()))        # by the folder that is meant now: NIF_LIT_RUNS may change
 
 
 def _named(found, dims):
@@ -284,15 +287,25 @@ def floor_of(config, n, *, dims=None, runs=None):
     return cached(config, 'floor', dict(n=n, dims=dims), compute, runs=runs)
 
 
+def _alike(points):
+    "points; raises `ValueError`, naming the two, where they were scored with different weights or in different precision. The name of a kept score holds neither."
+    for what in ('weights', 'compute'):
+        told = sorted({str(p[what]) for p in points if p.get(what) is not None})
+        if len(told) > 1: raise ValueError(f"scores with {what} {told[0]!r} and {told[1]!r} are not compared: move those of one of them out of the run's folder scores and make them anew")
+    return points
+
+
 def difference(a, b):
-    "KID of a less KID of b, from two scores: dict(value, se, z); se by adding variances, too large where draws are shared. Negative: a is nearer to the data."
+    "KID of a less KID of b, from two scores: dict(value, se, z); se by adding variances, too large where draws are shared. Negative: a is nearer to the data. Raises `ValueError` where their weights or precision differ."
+    _alike([a, b])
     value, se = a['kid']['value'] - b['kid']['value'], math.hypot(a['kid']['se'], b['kid']['se'])
     return dict(value=value, se=se, z=value / se if se else math.copysign(math.inf, value) if value else 0.0)
 
 
 def choose(points, z=2.0):
-    "(index, 'frechet' | 'kid') of the best of several scores at one n: the smallest Fréchet distance, unless KID's smallest is nearer by more than z standard errors. Raises `ValueError` without a score."
+    "(index, 'frechet' | 'kid') of the best of several scores at one n: the smallest Fréchet distance, unless KID's smallest is nearer by more than z standard errors. Raises `ValueError` without a score, and for scores of different weights or precision."
     if not len(points): raise ValueError(f'choose wants at least one score, got {points!r}')
+    _alike(points)
     by_frechet, by_kid = (min(range(len(points)), key=lambda i: points[i][kind]['value']) for kind in ('frechet', 'kid'))
     overruled = by_frechet != by_kid and difference(points[by_kid], points[by_frechet])['z'] < -z
     return (by_kid, 'kid') if overruled else (by_frechet, 'frechet')
@@ -322,9 +335,9 @@ def _fresh(n_test, n):
 
 
 def sweep(config, grid=None, sampler='trained', n=None, *, dims=None, reference='test', runs=None, progress=False):
-    "`sample_scores` at each factor on the noise's deviation in `grid` (default `grid_of(config)`), n samples each (default by scale), all from one key. A list of dicts. Raises `ValueError` for a grid that is empty, does not grow or holds a negative factor, and as `sample_scores` does."
+    "`sample_scores` at each factor on the noise's deviation in `grid` (default `grid_of(config)`), n samples each (default by scale), all from one key. A list of dicts. Raises `ValueError` for a grid that is empty, does not grow or holds a negative factor, for points that were kept with different weights or precision, and as `sample_scores` does."
     grid, n = _swept(config, grid, n)
-    return [sample_scores(config, n=n, s=s_of(f, sampler), sampler=sampler, dims=dims, reference=reference, key=sweep_key(), runs=runs, progress=progress) for f in grid]
+    return _alike([sample_scores(config, n=n, s=s_of(f, sampler), sampler=sampler, dims=dims, reference=reference, key=sweep_key(), runs=runs, progress=progress) for f in grid])
 
 
 def swept(config, grid=None, sampler='trained', n=None, *, dims=None, runs=None):

@@ -32,6 +32,8 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 from .checks import rectangular, seed_of, whole
 from .data import write_bytes
 from .models import COMPUTES, Flow, bare, build_model, fastest_compute, with_compute
+try: import fcntl
+except ImportError: fcntl = None                                                # Windows has no such locks
 
 # %% ../nbs/21_training.ipynb #1c2b9626
 @lru_cache
@@ -121,7 +123,7 @@ def _checkpointer():
 
 
 def save_state(folder, step, tree):
-    "Writes step_<n> under folder, whole or not at all, then removes older ones. Raises `OSError` in one line when the disk is full; older checkpoints stay. Of many processes the first writes."
+    "Writes step_<n> under folder, whole or not at all, then removes earlier steps, never a later one. Raises `OSError` in one line when the disk is full; older checkpoints stay. Of many processes the first writes."
     if jax.process_index() != 0: return
     folder = Path(folder).absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -137,7 +139,7 @@ def save_state(folder, step, tree):
         full = getattr(error, 'errno', None) == errno.ENOSPC or any(word in str(error).lower() for word in ('no space', 'resource_exhausted', 'errno 28', 'disk quota'))
         raise OSError(errno.ENOSPC if full else errno.EIO, f'could not save step {step}: {"the disk is full" if full else str(error).splitlines()[0]}; earlier checkpoints are intact, free some space and run the same command') from error
     for old in folder.glob('step_*'):
-        if old != target: shutil.rmtree(old, ignore_errors=True)
+        if old.name[5:].isdigit() and int(old.name[5:]) < step: shutil.rmtree(old, ignore_errors=True)
 
 
 def saved_step(folder):
@@ -338,6 +340,26 @@ def _stop_signals():
         for number, handler in old.items(): signal.signal(number, handler)
 
 
+@contextmanager
+def _alone(folder):
+    """Keeps other processes from training in a folder meanwhile, by a lock on its file `lock`. Raises `ValueError` where one trains there already.
+
+    The system takes the lock from a process that ends or is killed; the file stays. On a file system without locks everybody may enter. Of many processes the first locks for all.
+    """
+    held = []
+    def take():
+        folder.mkdir(parents=True, exist_ok=True)
+        held.append(open(folder/'lock', 'a'))
+        try: fcntl.flock(held[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error: raise ValueError(f'{folder}: another process trains here; wait until it has ended, or choose another folder') from error
+        except OSError: pass
+    try:
+        if folder is not None and fcntl is not None: first_does(take)
+        yield
+    finally:
+        for file in held: file.close()
+
+
 def _open_run(folder, model, settings):
     "Checks that a run folder belongs to this config, or makes it; returns its last complete step."
     config = dict(model=model.config, fit=settings)
@@ -363,10 +385,17 @@ def _trim_metrics(path, step):
     for line in path.read_text().splitlines():
         try: row = json.loads(line)
         except json.JSONDecodeError: break                                     # a line cut short by a kill
-        if not isinstance(row, dict) or not {'step', 'loss', 'seconds'} <= set(row): raise ValueError(f'{path} is damaged: {line[:60]!r} is no line of fit')
+        if not isinstance(row, dict) or not {'step', 'loss', 'seconds', 'images_per_second'} <= set(row): raise ValueError(f'{path} is damaged: {line[:60]!r} is no line of fit')
         if row['step'] <= step: lines.append(row)
     write_bytes(path, ''.join(json.dumps(row) + '\n' for row in lines).encode())
     return lines
+
+
+def _untimed(history, step, batch_size):
+    "How many of the steps up to `step` are before the first line or after the last: their lines were lost, and their seconds with them."
+    if not history: return step
+    first, last = history[0], history[-1]
+    return step - last['step'] + first['step'] - round(first['images_per_second'] * first['seconds'] / batch_size)
 
 
 def fit(model, data, *, seed=0, images=None, minutes=None, batch_size=64, learning_rate=1e-3, warmup=500, clip=5.0, n_samples=1,
@@ -381,9 +410,11 @@ def fit(model, data, *, seed=0, images=None, minutes=None, batch_size=64, learni
     compute: precision of the products inside the coupling nets, 'float32', 'bfloat16' or 'auto' (`with_compute`); the trained model scores in float32.
     initialise: set the data-dependent parameters from `data` first. None: unless this model was trained by an earlier fit or comes from `load_model`; then fit
     goes on from its parameters, with a fresh Adam and warm-up. After a training loop of your own, or `nnx.update`, say False. A run that resumes in `folder` never does.
+    One process trains in a folder at a time (its file `lock`).
     Report: steps, images, seconds of training (over all calls in `folder`), images_per_second, loss, unit, history (the lines of metrics.jsonl), finished, compute. Its seconds and images_per_second
-    count compilation, which is in the first line of each call: the rate without it is that of a later line, history[-1]['images_per_second'].
-    Raises `ValueError` for bad arguments or a folder of another config, `Diverged`, `Interrupted`, `OSError` when a checkpoint cannot be written.
+    count compilation, which is in the first line of each call: the rate without it is that of a later line, history[-1]['images_per_second']. Both are of the steps that metrics.jsonl tells of: where
+    it was lost they begin anew, and for a run that was complete already they are 0 and None, as is the loss.
+    Raises `ValueError` for bad arguments, a folder of another config, or one where another process trains, `Diverged`, `Interrupted`, `OSError` when a checkpoint cannot be written.
     """
     if not isinstance(model, Flow): raise ValueError(f'fit trains a Flow, got {type(model).__name__}')
     if (images is None) == (minutes is None): raise ValueError(f'give the budget as images=... or as minutes=..., got images={images}, minutes={minutes}')
@@ -409,80 +440,82 @@ def fit(model, data, *, seed=0, images=None, minutes=None, batch_size=64, learni
     tx, order = optimiser(learning_rate, warmup, clip), DataOrder(len(data), batch_size, seed)
     noise_key, start_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), 2 ** 31 - 1))
     folder, writes = None if folder is None else Path(folder), folder is not None and jax.process_index() == 0
-    step, history, spent = 0, [], 0.0
-    found = None if folder is None else first_does(lambda: _open_run(folder, model, settings))
-    if found is None and writes: (folder/'metrics.jsonl').unlink(missing_ok=True)
-    if found is None and initialise:
-        if model.shape is not None and len(model.shape) == 1: model.initialise(host, key=start_key)       # a constant column shows only in all rows
-        else: model.initialise(data[np.concatenate([order.rows(k) for k in range(-(-min(512, len(data)) // batch_size)) if k < order.per_epoch])], key=start_key)
-    graphdef, params, fixed = nnx.split(bare(with_compute(model, compute)), nnx.Param, ...)
-    state = (params, tx.init(params))
-    if found is not None:
-        (params, fixed), opt_state = _restore_shared(folder/'checkpoints', found, model, tx)
-        state, step, history = (params, opt_state), found, first_does(lambda: _trim_metrics(folder/'metrics.jsonl', found))
-        spent = history[-1]['seconds'] if history else 0.0
-    state, fixed = from_first((state, fixed))
-    local_fixed = jax.tree.map(jnp.asarray, fixed)
-    state, fixed, data, noise_key = on_all((state, fixed, data, noise_key), mesh)
-    unit = 'bits/dim' if model.bits is not None else 'nats/dim'
-    to_unit = 1 / math.log(2) if model.bits is not None else 1.0
-    total = None if images is None else -(-images // batch_size)
-    if total is not None and step > total: raise ValueError(f'{folder.name} has seen {step * batch_size:,} images and images={images:,} asks for fewer: choose another folder')
-    resumed_at, saved_at, last_save, best = step, found, time.monotonic(), min((row['loss'] for row in history), default=math.inf)
-    state = jax.tree.map(jnp.copy, state)                                      # donated below; the model keeps its own
+    with _alone(folder):
+        step, history, spent = 0, [], 0.0
+        found = None if folder is None else first_does(lambda: _open_run(folder, model, settings))
+        if found is None and writes: (folder/'metrics.jsonl').unlink(missing_ok=True)
+        if found is None and initialise:
+            if model.shape is not None and len(model.shape) == 1: model.initialise(host, key=start_key)       # a constant column shows only in all rows
+            else: model.initialise(data[np.concatenate([order.rows(k) for k in range(-(-min(512, len(data)) // batch_size)) if k < order.per_epoch])], key=start_key)
+        graphdef, params, fixed = nnx.split(bare(with_compute(model, compute)), nnx.Param, ...)
+        state = (params, tx.init(params))
+        if found is not None:
+            (params, fixed), opt_state = _restore_shared(folder/'checkpoints', found, model, tx)
+            state, step, history = (params, opt_state), found, first_does(lambda: _trim_metrics(folder/'metrics.jsonl', found))
+            spent = history[-1]['seconds'] if history else 0.0
+        untimed = _untimed(history, step, batch_size)
+        state, fixed = from_first((state, fixed))
+        local_fixed = jax.tree.map(jnp.asarray, fixed)
+        state, fixed, data, noise_key = on_all((state, fixed, data, noise_key), mesh)
+        unit = 'bits/dim' if model.bits is not None else 'nats/dim'
+        to_unit = 1 / math.log(2) if model.bits is not None else 1.0
+        total = None if images is None else -(-images // batch_size)
+        if total is not None and step > total: raise ValueError(f'{folder.name} has seen {step * batch_size:,} images and images={images:,} asks for fewer: choose another folder')
+        resumed_at, saved_at, last_save, best = step, found, time.monotonic(), min((row['loss'] for row in history), default=math.inf)
+        state = jax.tree.map(jnp.copy, state)                                      # donated below; the model keeps its own
 
-    def local(state): return state if mesh is None else on_one(state)
+        def local(state): return state if mesh is None else on_one(state)
 
-    def publish(*trees):
-        nnx.update(model, *trees)
-        model.initialised = True                                               # a plain attribute: it stays through nnx.clone, deepcopy and split
+        def publish(*trees):
+            nnx.update(model, *trees)
+            model.initialised = True                                               # a plain attribute: it stays through nnx.clone, deepcopy and split
 
-    def save(state):
-        nonlocal saved_at, last_save
-        if folder is not None and saved_at != step:
-            first_does(lambda: save_state(folder/'checkpoints', step, dict(params=local(state[0]), fixed=local_fixed, opt=local(state[1]))))
-            saved_at, last_save = step, time.monotonic()
+        def save(state):
+            nonlocal saved_at, last_save
+            if folder is not None and saved_at != step:
+                first_does(lambda: save_state(folder/'checkpoints', step, dict(params=local(state[0]), fixed=local_fixed, opt=local(state[1]))))
+                saved_at, last_save = step, time.monotonic()
 
-    from tqdm import tqdm
-    sharing = {} if mesh is None else dict(mesh=mesh, by_rows=draws_by_rows(model))
-    bar = tqdm(total=total and total * batch_size, initial=step * batch_size, unit='img', desc=describe, disable=not progress or jax.process_index() != 0, dynamic_ncols=True, mininterval=0.5,
-               bar_format=None if total else '{desc}: {n_fmt} img [{elapsed}, {rate_fmt}{postfix}]')
-    with _stop_signals() as asked, bar:
-        if found is None: save(state)
-        done = lambda: (total is not None and step >= total) or (minutes is not None and spent >= 60 * minutes)
-        while not done():
-            k = steps_per_dispatch if total is None else min(steps_per_dispatch, total - step)
-            if stop_after is not None: k = min(k, stop_after - (step - resumed_at))
-            began = time.monotonic()
-            rows = np.zeros((steps_per_dispatch, batch_size), np.int32)
-            rows[:k] = [order.rows(i) for i in range(step, step + k)]
-            new_state, losses = train_steps(state, fixed, data, rows, step, k, noise_key, graphdef=graphdef, tx=tx, n_samples=n_samples, **sharing)
-            losses = np.asarray(losses, np.float64)[:k]
-            mean = float(losses.mean())
-            if not np.isfinite(losses).all() or mean > best + EXPLODES:
-                what = 'is not a number' if not np.isfinite(losses).all() else f'exploded to {mean * to_unit:.3g} {unit} from {best * to_unit:.3g}'
-                if folder is not None and saved_at is not None:
-                    kept, _ = _restore_shared(folder/'checkpoints', saved_at, model, tx)
-                    publish(*kept)
-                raise Diverged(f'the loss {what} between steps {step} and {step + k}; ' + (f'the checkpoint of step {saved_at} in {folder.name} is kept' if folder is not None else 'no folder was given, so nothing is kept')
-                               + '; a smaller learning_rate or a longer warmup may help')
-            state, step, best = new_state, step + k, min(best, mean)
-            now = time.monotonic()
-            seconds, stop, due = _agree(now - began, asked.is_set(), now - last_save > 60 * checkpoint_minutes)
-            spent += seconds
-            row = dict(step=step, images=step * batch_size, loss=mean, **{unit.replace('/', '_per_'): mean * to_unit}, images_per_second=k * batch_size / seconds, seconds=spent)
-            history.append(row)
-            if writes:
-                with open(folder/'metrics.jsonl', 'a') as file: file.write(json.dumps(row) + '\n')
-            left = '' if minutes is None else f', {max(0, minutes - spent / 60):.1f} min left'
-            bar.set_postfix_str(f'{mean * to_unit:.3f} {unit}{left}'); bar.update(k * batch_size)
-            ended_early = stop_after is not None and step - resumed_at >= stop_after and not done()
-            if stop or ended_early or due: save(state)
-            if stop and not done():
-                publish(local(state[0]), local_fixed)
-                raise Interrupted(f'stopped at step {step} ({step * batch_size:,} images)' + ('; saved, the same command goes on from here' if folder is not None else '; no folder was given, so nothing was saved'))
-            if ended_early: break
-        save(state)
-    publish(local(state[0]), local_fixed)
-    return dict(steps=step, images=step * batch_size, seconds=spent, images_per_second=step * batch_size / spent if spent else None, loss=history[-1]['loss'] if history else None,
-                unit=unit, history=history, finished=done(), compute=compute)
+        from tqdm import tqdm
+        sharing = {} if mesh is None else dict(mesh=mesh, by_rows=draws_by_rows(model))
+        bar = tqdm(total=total and total * batch_size, initial=step * batch_size, unit='img', desc=describe, disable=not progress or jax.process_index() != 0, dynamic_ncols=True, mininterval=0.5,
+                   bar_format=None if total else '{desc}: {n_fmt} img [{elapsed}, {rate_fmt}{postfix}]')
+        with _stop_signals() as asked, bar:
+            if found is None: save(state)
+            done = lambda: (total is not None and step >= total) or (minutes is not None and spent >= 60 * minutes)
+            while not done():
+                k = steps_per_dispatch if total is None else min(steps_per_dispatch, total - step)
+                if stop_after is not None: k = min(k, stop_after - (step - resumed_at))
+                began = time.monotonic()
+                rows = np.zeros((steps_per_dispatch, batch_size), np.int32)
+                rows[:k] = [order.rows(i) for i in range(step, step + k)]
+                new_state, losses = train_steps(state, fixed, data, rows, step, k, noise_key, graphdef=graphdef, tx=tx, n_samples=n_samples, **sharing)
+                losses = np.asarray(losses, np.float64)[:k]
+                mean = float(losses.mean())
+                if not np.isfinite(losses).all() or mean > best + EXPLODES:
+                    what = 'is not a number' if not np.isfinite(losses).all() else f'exploded to {mean * to_unit:.3g} {unit} from {best * to_unit:.3g}'
+                    if folder is not None and saved_at is not None:
+                        kept, _ = _restore_shared(folder/'checkpoints', saved_at, model, tx)
+                        publish(*kept)
+                    raise Diverged(f'the loss {what} between steps {step} and {step + k}; ' + (f'the checkpoint of step {saved_at} in {folder.name} is kept' if folder is not None else 'no folder was given, so nothing is kept')
+                                   + '; a smaller learning_rate or a longer warmup may help')
+                state, step, best = new_state, step + k, min(best, mean)
+                now = time.monotonic()
+                seconds, stop, due = _agree(now - began, asked.is_set(), now - last_save > 60 * checkpoint_minutes)
+                spent += seconds
+                row = dict(step=step, images=step * batch_size, loss=mean, **{unit.replace('/', '_per_'): mean * to_unit}, images_per_second=k * batch_size / seconds, seconds=spent)
+                history.append(row)
+                if writes:
+                    with open(folder/'metrics.jsonl', 'a') as file: file.write(json.dumps(row) + '\n')
+                left = '' if minutes is None else f', {max(0, minutes - spent / 60):.1f} min left'
+                bar.set_postfix_str(f'{mean * to_unit:.3f} {unit}{left}'); bar.update(k * batch_size)
+                ended_early = stop_after is not None and step - resumed_at >= stop_after and not done()
+                if stop or ended_early or due: save(state)
+                if stop and not done():
+                    publish(local(state[0]), local_fixed)
+                    raise Interrupted(f'stopped at step {step} ({step * batch_size:,} images)' + ('; saved, the same command goes on from here' if folder is not None else '; no folder was given, so nothing was saved'))
+                if ended_early: break
+            save(state)
+        publish(local(state[0]), local_fixed)
+        return dict(steps=step, images=step * batch_size, seconds=spent, images_per_second=(step - untimed) * batch_size / spent if spent else None, loss=history[-1]['loss'] if history else None,
+                    unit=unit, history=history, finished=done(), compute=compute)

@@ -13,7 +13,6 @@ import io
 import json
 import os
 import re
-import shutil
 import signal
 import sys
 import threading
@@ -26,10 +25,11 @@ import jax
 import numpy as np
 from flax import nnx
 from nif_lit import experiments, protocol
+from nif_lit.checks import nearest
 from nif_lit.data import DATASETS, DataError, Dataset, load, verified, write_bytes
 from nif_lit.deep import DRAWS, SET, VARIANCES, bound_bits, deep_experiment
 from nif_lit.experiments import cached, evaluation_key, experiment, finished, load_run, provenance, run
-from nif_lit.frechet import find_weights
+from nif_lit.frechet import OFFICIAL, PARTIAL, find_weights
 from nif_lit.likelihood import bits_per_dim_of, paired_difference
 from nif_lit.models import build_model, draw, parse_name
 from nif_lit.pictures import grid_figure, save_png
@@ -42,6 +42,7 @@ from nif_lit.training import Diverged, plain, save_model, write_json
 QUEUE = [('fashion_mnist', m) for m in ('NF', 'NIF-64', 'NIF-128', 'NIF-256', 'NIF-512')] + [('cifar10', m) for m in ('NF', 'NIF-128', 'NIF-64', 'NIF-256', 'NIF-512')] \
     + [('celeba', m) for m in ('NF', 'NIF-128', 'DeepNIF-128', 'NIF-64', 'NIF-256', 'NIF-512')]
 PARTS = ('train', 'valid', 'test')
+FACTS = {'dataset', 'bits', 'split', 'n', 'shape', 'packed_from'}                             # of pack.json
 MB = 1_000_000
 
 
@@ -84,11 +85,23 @@ def unpack_levels(raw, bits, shape):
     return levels.reshape(shape)
 
 
+def room_for_pack(to):
+    "The files of an older pack under `to`, which a new one may replace. Raises `ValueError`, and touches nothing, where `to` holds anything else and is no folder that `pack` wrote."
+    to = Path(to)
+    if not to.exists() or to.is_dir() and not any(to.iterdir()): return []
+    try: facts = json.loads((to/'pack.json').read_text())
+    except (OSError, ValueError): facts = None
+    if not isinstance(facts, dict) or not FACTS <= set(facts) or facts['dataset'] not in DATASETS: raise ValueError(f'{to} {"holds other files" if to.is_dir() else "is a file"} and no pack.json of this script, so nothing was written: name a folder that is empty or not there yet')
+    return [path for name in ('SHA256SUMS', f'{facts["dataset"]}.npz', *(f'fid/{w}' for w in (OFFICIAL, PARTIAL)), 'pack.json') if (path := to/name).is_file()]
+
+
 def pack(dataset, to, *, bits=3, weights=False, limit_mb=60.0, most=None, data=None):
     """Writes data set, pack.json, perhaps the Inception weights, and SHA256SUMS under `to`; unpacks what it wrote and compares. Returns the size in bytes.
 
-    most: take that many training images, evenly spread, where all would be too many. Raises `ValueError` above limit_mb, with what would fit, and writes nothing then.
+    most: take that many training images, evenly spread, where all would be too many. Of an older pack under `to` its own files are removed, and no others. Raises `ValueError` above limit_mb,
+    with what would fit, and for a folder that holds anything but a pack; nothing is written or removed then.
     """
+    old = room_for_pack(to)
     data, to = load(dataset, bits=bits) if data is None else data, Path(to)
     if most is not None and most < len(data.train): data = dataclasses.replace(data, train=data.train[np.linspace(0, len(data.train) - 1, most).astype(int)], train_labels=None)
     levels = {part: getattr(data, part) for part in PARTS}
@@ -100,9 +113,9 @@ def pack(dataset, to, *, bits=3, weights=False, limit_mb=60.0, most=None, data=N
         fits = int((limit_mb * MB - (size - len(packed['train']))) * len(data.train) / len(packed['train']))
         raise ValueError(f'{dataset} takes {size / MB:.1f} MB with its {len(data.train):,} training images{" and the weights" if weights else ""}, above the limit of {limit_mb:g} MB; '
                          + (f'--most {fits // 100 * 100} would fit' if fits >= 100 else 'nothing of it would fit') + ', or raise --limit-mb if the machine takes more')
-    shutil.rmtree(to, ignore_errors=True)
+    for path in old: path.unlink()
+    write_json(to/'pack.json', dict(dataset=dataset, bits=bits, split=data.split, n={part: len(x) for part, x in levels.items()}, shape=list(data.shape), packed_from=provenance()))       # first: half a pack is known as ours
     for name, raw in files.items(): write_bytes(to/name, raw)
-    write_json(to/'pack.json', dict(dataset=dataset, bits=bits, split=data.split, n={part: len(x) for part, x in levels.items()}, shape=list(data.shape), packed_from=provenance()))
     write_sums(to)
     again = unpacked(to)
     if not all(np.array_equal(getattr(again, part), x) for part, x in levels.items()): raise DataError('what was written does not unpack to what was packed')
@@ -131,7 +144,7 @@ def use_pack(folder):
         if (name, bits, split) != (data.name, data.bits, data.split): raise DataError(f'the pack holds {data.name} at {data.bits} bits, {data.split} split, not {name} at {bits} bits, {split} split')
         return data
     for module in readers(): module.dataset_of = packed
-    os.environ['NIF_LIT_DATA'] = str(folder)
+    os.environ['NIF_LIT_DATA'] = str(folder); os.environ.pop('NIF_LIT_FID', None)
     return data
 
 
@@ -159,8 +172,16 @@ def stops_after(seconds):
 
 # --- one run: trained, scored
 
+def checked(changes):
+    "Changes of an Experiment's fields, each as `experiment` takes it. Raises `ValueError` for a field that is none or has an option of its own, and for a value that no run can have."
+    for name in changes: nearest('field', name, [f for f in experiments.Experiment.__dataclass_fields__ if f not in ('dataset', 'model', 'scale')])
+    return {name: None if value is None else experiments._field(name, value) for name, value in changes.items()}
+
+
 def config_of(dataset, model, scale, changes):
-    "The Experiment of a queue's item; the deep NIF with the sizes of B.5."
+    "The Experiment of a queue's item; the deep NIF with the sizes of B.5. Raises `ValueError` for unknown names and wrong changes."
+    changes = checked(changes)
+    if changes.get('minutes') is not None: changes = dict(images=None) | changes
     own = model.lower().startswith('deep') and (dataset, parse_name(model)[1]) == SET[scale]
     return dataclasses.replace(deep_experiment(scale) if own else experiment(dataset, model, scale=scale), **changes)
 
@@ -265,7 +286,7 @@ def collect(configs, runs, out, *, facts=None, file_mb=15.0, out_mb=60.0, most_f
             first, files, room = k + 1, files - 1, room - len(parts[k])
         sent[c.name] = dict(sent=first, parts=len(parts), sha256=hashlib.sha256(raw).hexdigest(), bytes=len(raw), all=first == len(parts))
         told[c.name]['parameters'] = sent[c.name]
-    write_json(out/'results.json', dict(runs=told, waiting=[c.name for c in configs if c not in done], pack=facts, provenance=provenance()))
+    write_json(out/'results.json', dict(collected=round(time.time(), 3), runs=told, waiting=[c.name for c in configs if c not in done], pack=facts, provenance=provenance()))
     pictures = [runs/c.name/'samples.png' for c in done if (runs/c.name/'samples.png').exists()]
     if pictures: write_bytes(out/'samples.png', stacked(pictures))
     write_sums(out)
@@ -289,8 +310,10 @@ def stacked(paths):
 def run_queue(pack_folder, out, *, seconds=540.0, reserve=60.0, runs='runs', scale='paper', queue=None, changes=None, say=print, **limits):
     "The `run` command: works through the queue's items of the packed data set until the seconds, less a reserve for saving and collecting, are over. Returns True when all is done and sent."
     data, began = use_pack(pack_folder), time.monotonic()
-    items = [(d, m) for d, m in (queue or [q for q in QUEUE if q[0] == data.name]) if d == data.name]
+    for d, m in queue or (): nearest('data set', d, DATASETS); parse_name(m)
+    items = [(d, m) for d, m in queue or QUEUE if d == data.name]
     if not items: raise ValueError(f'nothing in the queue is of {data.name}, which is what the pack holds')
+    if left := [f'{d}:{m}' for d, m in queue or () if d != data.name]: say(f'left out, the pack holds {data.name}: {", ".join(left)}')
     if jax.default_backend() != 'cpu':                                                    # a second command compiles nothing again
         jax.config.update('jax_compilation_cache_dir', str((Path(runs)/'compiled').absolute())); jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
     os.environ['NIF_LIT_RUNS'] = str(runs)
@@ -306,16 +329,35 @@ def run_queue(pack_folder, out, *, seconds=540.0, reserve=60.0, runs='runs', sca
     return through and sent
 
 
-def unpack_results(folders, runs, say=print):
-    """The `unpack-results` command: puts runs that came back, perhaps in several folders, under `runs`, where `load_run` finds them. Returns their names.
+def _age(results):
+    "Sorts what `collect` wrote, oldest first: by its clock, and where an older script told none by how much it holds; then by the text, so that the order of the arguments never decides."
+    rows = results['runs'].values()
+    return results.get('collected', 0), sum(r.get('parameters', {}).get('sent', 0) for r in rows), sum(len(r['scores']) for r in rows), len(rows), json.dumps(results, sort_keys=True)
 
-    Checksums come first. A run whose parameters are not complete is named and left out. Raises `DataError` for damage.
+
+def merged(folders):
+    """(dict name -> row, dict name of a part -> path) of several folders that `collect` wrote, in whatever order: of each run all scores, and else the newest that is known.
+
+    Raises `DataError` for damage, and where two folders hold one run with different results: it was trained twice.
     """
-    folders, runs, whole = [Path(f) for f in folders], Path(runs), []
-    told, parts = {}, {}
-    for folder in folders:                                                                # a later folder knows more
-        told |= json.loads(verified(folder/'results.json'))['runs']
+    told, parts, first = {}, {}, {}
+    found = sorted(((json.loads(verified(Path(f)/'results.json')), Path(f)) for f in folders), key=lambda pair: _age(pair[0]))
+    for results, folder in found:
+        for name, row in results['runs'].items():
+            old = told.setdefault(name, row)
+            if old['result'] != row['result']: raise DataError(f'{name} has one result in {first[name]} and another in {folder}: it was trained twice, and parts of both do not fit together; give the folders of one of them')
+            first.setdefault(name, folder)
+            told[name] = old | row | dict(scores=old['scores'] | row['scores'])
         for path in sorted(folder.glob('*.npz.[0-9][0-9]')): parts[path.name] = path
+    return told, parts
+
+
+def unpack_results(folders, runs, say=print):
+    """The `unpack-results` command: puts runs that came back, perhaps in several folders, in any order, under `runs`, where `load_run` finds them. Returns their names.
+
+    Checksums come first. A run whose parameters are not complete is named and left out. Raises `DataError` for damage, and for folders of two trainings of one run.
+    """
+    (told, parts), runs, whole = merged(folders), Path(runs), []
     for name, row in told.items():
         facts = row.get('parameters')
         names = [f'{name}.npz.{k:02d}' for k in range(facts['parts'])] if facts else []
@@ -347,12 +389,21 @@ def _value(text):
     except json.JSONDecodeError: return text
 
 
+def _changes(texts):
+    "dict field -> value of FIELD=VALUE texts. Raises `ValueError` for another text, and for a field that is named twice."
+    for text in texts:
+        if '=' not in text: raise ValueError(f'--change takes FIELD=VALUE, got {text!r}')
+    found = [text.split('=', 1) for text in texts]
+    if twice := [k for k, _ in found if [name for name, _ in found].count(k) > 1]: raise ValueError(f'--change names {twice[0]} twice')
+    return {k: _value(v) for k, v in found}
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog='paper_scale.py', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest='command', required=True)
     p = commands.add_parser('pack', help='here: write data (and weights) for the other machine')
     p.add_argument('--dataset', required=True, choices=DATASETS); p.add_argument('--to', default='paper_scale'); p.add_argument('--bits', type=int, default=3)
-    p.add_argument('--weights', action='store_true', help='Inception weights from NIF_LIT_DATA too, for FID-768'); p.add_argument('--limit-mb', type=float, default=60.0)
+    p.add_argument('--weights', action='store_true', help='Inception weights too (NIF_LIT_FID, NIF_LIT_DATA), for FID-768'); p.add_argument('--limit-mb', type=float, default=60.0)
     p.add_argument('--most', type=int, help='at most so many training images, evenly spread (all of CelebA is far above the limit)')
     r = commands.add_parser('run', help='there: train, score and collect; the same command goes on')
     r.add_argument('--pack', default='paper_scale'); r.add_argument('--out', required=True); r.add_argument('--runs', default='runs'); r.add_argument('--scale', default='paper')
@@ -371,7 +422,7 @@ def main(arguments=None):
             if a.again: (Path(a.runs)/'sent.json').unlink(missing_ok=True)
             queue = [tuple(item.split(':', 1)) for item in a.queue or ()]
             if any(len(item) != 2 for item in queue): raise ValueError(f'--queue takes DATASET:MODEL, got {a.queue}')
-            done = run_queue(a.pack, a.out, seconds=a.seconds, reserve=a.reserve, runs=a.runs, scale=a.scale, queue=queue, changes=dict((k, _value(v)) for k, v in (c.split('=', 1) for c in a.change)),
+            done = run_queue(a.pack, a.out, seconds=a.seconds, reserve=a.reserve, runs=a.runs, scale=a.scale, queue=queue, changes=_changes(a.change),
                              say=lambda text: print(f'[{time.strftime("%H:%M:%S")}] {text}', flush=True), file_mb=a.file_mb, out_mb=a.out_mb, most_files=a.most_files)
             print('all done' if done else 'more to do: the same command goes on')
     except (ValueError, TypeError, DataError, OSError) as error:

@@ -82,6 +82,14 @@ def test_an_empty_folder_says_what_belongs_there(name, word, tmp_path):
     with pytest.raises(d.DataError, match=word): load(name, folder=tmp_path)
 
 
+def test_a_folder_of_weights_alone_is_told_its_variable(tmp_path, monkeypatch):
+    "NIF_LIT_DATA with nothing but FID weights: the error says how to keep them and have tensorflow-datasets fetch the images."
+    (tmp_path/'fid').mkdir(); monkeypatch.setenv('NIF_LIT_DATA', str(tmp_path))
+    with pytest.raises(d.DataError, match='unset it.*FID weights, name it in NIF_LIT_FID'): load('cifar10')
+    monkeypatch.setenv('NIF_LIT_DATA', str(tmp_path/'none'))
+    with pytest.raises(FileNotFoundError, match='unset NIF_LIT_DATA; .* NIF_LIT_FID'): load('cifar10')
+
+
 def test_bad_options(tmp_path):
     for change, error in ((dict(bits=9), ValueError), (dict(bits=2.5), ValueError), (dict(split='mine'), ValueError)):
         with pytest.raises(error): load('digits', **change)

@@ -4,6 +4,8 @@ import hashlib
 import io
 import os
 import pickle
+import re
+import struct
 import zipfile
 import zlib
 import jax
@@ -152,6 +154,14 @@ def damaged():
     with zipfile.ZipFile(file, 'w', zipfile.ZIP_DEFLATED) as z: z.writestr('a/data.pkl', b'\0' * 10_000)
     yield 'compressed', file.getvalue()
     yield 'no dictionary', pickle.dumps([1, 2], 2)
+    encrypted = bytearray(raw['zip'])
+    for at, flags in ((b'PK\x03\x04', 6), (b'PK\x01\x02', 8)):
+        for place in (m.start() for m in re.finditer(re.escape(at), raw['zip'])): encrypted[place + flags] |= 1
+    yield 'encrypted', bytes(encrypted)
+    key = raw['legacy'].rindex(b'.' + struct.pack('<q', 6)) + 1                              # the length of the first storage, behind the last pickle
+    yield 'a storage without end', raw['legacy'][:key] + b'\xff' * 8 + raw['legacy'][key + 8:]
+    headers = b''.join(pickle.dumps(v, 2) for v in (0x1950a86a20f9469cfc6c, 1001, dict(protocol_version=1001, little_endian=True)))
+    yield 'half a number', headers + b'\x80\x02G\x00\x00'
 
 
 @pytest.mark.parametrize('name, raw', [pytest.param(*case, id=case[0]) for case in damaged()])
@@ -199,8 +209,25 @@ def test_a_tensor_stays_in_its_storage(offset, size, stride, fits):
         with pytest.raises((DataError, ValueError)): f._array(tensor, storage.tobytes())
 
 
+def test_weights_have_a_variable_of_their_own(tmp_path, monkeypatch):
+    "NIF_LIT_FID without NIF_LIT_DATA, before it, and NIF_LIT_DATA as ever; the error names both."
+    for place in ('own', 'data/fid'): (tmp_path/place).mkdir(parents=True)
+    for name in ('NIF_LIT_FID', 'NIF_LIT_DATA'): monkeypatch.delenv(name, raising=False)
+    own, shared, better = tmp_path/'own'/f.PARTIAL, tmp_path/'data'/'fid'/f.PARTIAL, tmp_path/'data'/'fid'/f.OFFICIAL
+    with pytest.raises(DataError, match=f'put {f.OFFICIAL} or {f.PARTIAL} into a folder that NIF_LIT_FID names, or the folder fid of the one that NIF_LIT_DATA names'): f.find_weights(768)
+    monkeypatch.setenv('NIF_LIT_FID', str(tmp_path/'own'))
+    with pytest.raises(DataError, match='into own or its folder fid, or into a folder that NIF_LIT_FID.*NIF_LIT_DATA'): f.find_weights(768)
+    for path in (own, shared): path.touch()
+    assert f.find_weights(768) == own
+    monkeypatch.setenv('NIF_LIT_DATA', str(tmp_path/'data'))
+    assert f.find_weights(768) == own and f.find_weights(768, tmp_path/'data') == shared
+    own.unlink(); assert f.find_weights(768) == shared
+    own.touch(); better.touch(); assert f.find_weights(768) == f.find_weights(2048) == better
+    monkeypatch.delenv('NIF_LIT_FID'); better.unlink(); assert f.find_weights(768) == shared
+
+
 def test_weights_are_hashed_before_they_are_read(tmp_path, monkeypatch):
-    monkeypatch.setenv('NIF_LIT_DATA', str(tmp_path))
+    monkeypatch.setenv('NIF_LIT_DATA', str(tmp_path)); monkeypatch.delenv('NIF_LIT_FID', raising=False)
     with pytest.raises(DataError, match=f'put {f.OFFICIAL} into'): InceptionFeatures.load(2048)
     with pytest.raises(DataError, match=f'put {f.OFFICIAL} or {f.PARTIAL} into'): InceptionFeatures.load(768)
     network = Inception(64)
@@ -289,6 +316,16 @@ def test_neighbour_scores_by_hand():
     (lambda a: kid(a * np.nan, a), 'finite'), (lambda a: neighbour_scores(a, a[:5]), 'at least 6'), (lambda a: neighbour_scores(a, a, 0), 'k must be'), (lambda a: frechet_distance(a[0], a), 'expected features')])
 def test_scores_refuse(call, message):
     with pytest.raises(ValueError, match=message): call(np.random.default_rng(0).normal(size=(9, 3)))
+
+
+@pytest.mark.parametrize('call, what, size', [(frechet_distance, 'the Fréchet distance', 1e110), (frechet_distance, 'the Fréchet distance', 1e200), (frechet_distance, 'the Fréchet distance', 1e308), (kid, 'KID', 1e30), (kid, 'KID', 1e110),
+                                              (kid, 'KID', 1e300), (neighbour_scores, 'a squared distance', 1e160), (neighbour_scores, 'a squared distance', 1e308)])
+def test_features_too_large_are_named(call, what, size):
+    "Finite, and yet no finite number comes of them: no nan, and no warning of numpy's."
+    a = np.random.default_rng(0).uniform(0.5, 1, size=(9, 3)); a[0, 0] = 1
+    for pair in ((a * size, a * size), *(((a * size, a), (a, a * size)) if (call, size) != (frechet_distance, 1e110) else ())):       # 1e110 and 1 are at a distance of 1e220
+        with pytest.raises(ValueError, match=f'{what} of numbers as large as .*e\\+.* is beyond float64'): call(*pair)
+    assert all(np.isfinite(v) for v in call(1e20 * a, a).values() if not isinstance(v, str))
 
 
 def test_score_has_two_columns_and_counts():

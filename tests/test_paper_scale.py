@@ -1,5 +1,7 @@
 "The way to another machine and back, on digits: packed, trained in interrupted commands, scored, sent in pieces, unpacked; nothing differs from an uninterrupted run."
+import dataclasses
 import importlib.util
+import itertools
 import json
 import signal
 from pathlib import Path
@@ -21,7 +23,7 @@ TINY = dict(images=64 * 60, levels=1, steps=1, channels=4)
 def restored(monkeypatch):
     "The kit reads its usual data again afterwards."
     for module in paper_scale.readers(): monkeypatch.setattr(module, 'dataset_of', module.dataset_of)
-    for name in ('NIF_LIT_RUNS', 'NIF_LIT_DATA'): monkeypatch.setenv(name, '')
+    for name in ('NIF_LIT_RUNS', 'NIF_LIT_DATA', 'NIF_LIT_FID'): monkeypatch.setenv(name, '')
     monkeypatch.setitem(protocol.SIZES, 'smoke', dict(sweep=100, table=200))      # one batch and two: one compilation
     jax.config.update('jax_disable_most_optimizations', True)                               # half a minute of compilation less
     yield monkeypatch
@@ -49,6 +51,22 @@ def test_a_pack_is_small_whole_and_checked(tmp_path):
         (tmp_path/'pack'/name).write_bytes(whole[:-9] + bytes(9))
         with pytest.raises(DataError, match='altered'): paper_scale.unpacked(tmp_path/'pack')
         (tmp_path/'pack'/name).write_bytes(whole)
+
+
+def test_a_pack_erases_nothing_but_an_older_pack(tmp_path, capsys):
+    place, letter = tmp_path/'home', tmp_path/'home'/'letter.txt'
+    place.mkdir(); letter.write_text('dear')
+    for text in (None, '{}', '[]', '{"dataset": "digits"}', 'no json'):
+        if text is not None: (place/'pack.json').write_text(text)
+        assert paper_scale.main(['pack', '--dataset', 'digits', '--to', str(place)]) == 1 and 'no pack.json of this script' in capsys.readouterr().err
+    assert letter.read_text() == 'dear' and {p.name for p in place.iterdir()} == {'letter.txt', 'pack.json'}
+    with pytest.raises(ValueError, match='is a file'): paper_scale.pack('digits', letter)
+    (tmp_path/'empty').mkdir(); paper_scale.pack('digits', tmp_path/'empty', most=100)
+    (tmp_path/'empty'/'letter.txt').write_text('dear'); (tmp_path/'empty'/'fid').mkdir(); (tmp_path/'empty'/'fid'/paper_scale.PARTIAL).write_text('old weights')
+    with pytest.raises(ValueError, match='--most'): paper_scale.pack('digits', tmp_path/'empty', limit_mb=0.02)
+    assert len(paper_scale.unpacked(tmp_path/'empty').train) == 100                                # what did not fit has removed nothing
+    paper_scale.pack('digits', tmp_path/'empty')
+    assert {p.name for p in (tmp_path/'empty').rglob('*') if p.is_file()} == {'SHA256SUMS', 'digits.npz', 'pack.json', 'letter.txt'} and len(paper_scale.unpacked(tmp_path/'empty').train) > 100
 
 
 def test_interrupted_commands_end_where_one_command_does(tmp_path, restored):
@@ -85,7 +103,7 @@ def test_interrupted_commands_end_where_one_command_does(tmp_path, restored):
 
     restored.setenv('NIF_LIT_RUNS', '')
     assert paper_scale.unpack_results([tmp_path/out for out in outs[:-1]], tmp_path/'home', say=said.append) == [] and 'missing' in said[-1]
-    assert paper_scale.unpack_results([tmp_path/out for out in outs], tmp_path/'home', say=said.append) == [name]
+    assert paper_scale.unpack_results([tmp_path/out for out in reversed(outs)], tmp_path/'home', say=said.append) == [name]
     config = paper_scale.config_of(*names[0], 'smoke', TINY)
     (back, result), (sent, _) = load_run(config, runs=tmp_path/'home'), load_run(config, runs=tmp_path/'whole')
     assert result['test_bits'] == whole['result']['test_bits']
@@ -114,3 +132,49 @@ def test_the_queue_is_the_issues():
     assert sets == ['fashion_mnist', 'cifar10', 'celeba'] and [m for d, m in paper_scale.QUEUE if d == 'celeba'][:3] == ['NF', 'NIF-128', 'DeepNIF-128'] and len(paper_scale.QUEUE) == 16
     for d, m in paper_scale.QUEUE: assert len(paper_scale.scores_of(paper_scale.config_of(d, m, 'paper', {}), 'runs')) > 7
     assert paper_scale.config_of('celeba', 'DeepNIF-128', 'paper', {}) == paper_scale.deep_experiment('paper')
+
+
+@pytest.mark.parametrize('arguments, said', [
+    (['--queue', 'digits:NF', 'digts:NIF-8'], "unknown data set 'digts'; did you mean 'digits'"), (['--queue', 'digits:NF', 'digits:NIFF-8'], 'NIFF-8'), (['--queue', 'digits'], 'takes DATASET:MODEL'), (['--queue', 'celeba:NF'], 'nothing in the queue is of digits'),
+    (['--change', 'images'], "--change takes FIELD=VALUE, got 'images'"), (['--change', 'images=5', 'images=6'], 'names images twice'), (['--change', 'imges=5'], "unknown field 'imges'; did you mean 'images'"), (['--change', 'scale=laptop'], "unknown field 'scale'"),
+    (['--change', 'seed=1.5'], 'seed must be a whole number'), (['--change', 'bias=no'], "bias must be True or False, got 'no'"), (['--change', 'images=many'], 'images must be one number'), (['--change', 'compute=bfloat'], 'bfloat16')])
+def test_a_wrong_queue_or_change_is_named_before_anything_is_trained(arguments, said, tmp_path, restored, capsys):
+    paper_scale.pack('digits', tmp_path/'pack', most=100)
+    restored.setattr(paper_scale, 'work', lambda *a, **k: pytest.fail('trained'))
+    queue = [] if '--queue' in arguments else ['--queue', 'digits:NF']
+    assert paper_scale.main(['run', '--pack', str(tmp_path/'pack'), '--out', str(tmp_path/'out'), '--runs', str(tmp_path/'runs'), '--scale', 'smoke', *queue, *arguments]) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_a_change_is_that_of_an_experiment(tmp_path, restored):
+    changes = paper_scale._changes(['seed=3', 'bias=false', 'compute=float32', 'levels=null', 'minutes=2', 'learning_rate=0.01'])
+    assert paper_scale.config_of('digits', 'NIF-8', 'smoke', changes) == dataclasses.replace(experiments.experiment('digits', 'NIF-8', seed=3, bias=False, compute='float32', minutes=2, learning_rate=0.01), levels=None)
+    paper_scale.pack('digits', tmp_path/'pack', most=100)
+    worked, said = [], []
+    restored.setattr(paper_scale, 'work', lambda config, *a, **k: worked.append(config.model))
+    paper_scale.run_queue(tmp_path/'pack', tmp_path/'out', runs=tmp_path/'runs', scale='smoke', queue=[('digits', 'NF'), ('celeba', 'NF')], say=said.append)
+    assert worked == ['NF'] and said[0] == 'left out, the pack holds digits: celeba:NF'
+
+
+def came_back(folder, rows, parts=(), **facts):
+    "A folder as `collect` leaves it."
+    training.write_json(folder/'results.json', dict(facts, runs=rows))
+    for name in parts: (folder/name).write_text(str(folder))
+    paper_scale.write_sums(folder)
+
+
+@pytest.mark.parametrize('clock', [True, False])
+def test_the_order_of_the_folders_decides_nothing(clock, tmp_path):
+    "OUT1, OUT10, OUT2, as a shell sorts them: all scores, the newest of each, the newest parts."
+    row = lambda scores, sent=None: dict(result=dict(test_bits=[1.5]), scores=scores) | ({} if sent is None else dict(parameters=dict(sent=sent, parts=3)))
+    told = {'OUT1': ({'a': row(dict(one=1, two=1), 1)}, ('a.npz.00',)), 'OUT2': ({'a': row(dict(two=2, three=2, four=2), 3), 'b': row({})}, ('a.npz.01', 'a.npz.02')), 'OUT10': ({'a': row(dict(four=10), None if clock else 3), 'b': row(dict(five=10, six=1, seven=1), 1)}, ('a.npz.02', 'b.npz.00'))}
+    for k, (name, (rows, parts)) in enumerate(told.items()): came_back(tmp_path/name, rows, parts, **dict(collected=100.5 + k) if clock else {})
+    for order in itertools.permutations(told):
+        rows, parts = paper_scale.merged(tmp_path/name for name in order)
+        assert rows['a']['scores'] == dict(one=1, two=2, three=2, four=10) and rows['b']['scores'] == dict(five=10, six=1, seven=1)
+        assert rows['a']['parameters']['sent'] == 3 and rows['b']['parameters']['sent'] == 1
+        assert {name: path.parent.name for name, path in parts.items()} == {'a.npz.00': 'OUT1', 'a.npz.01': 'OUT2', 'a.npz.02': 'OUT10', 'b.npz.00': 'OUT10'}
+    came_back(tmp_path/'other', {'a': dict(row(dict(nine=9)), result=dict(test_bits=[1.6]))})
+    for order in (('OUT1', 'other'), ('other', 'OUT1')):
+        with pytest.raises(DataError, match='^a has one result in .* and another in .*trained twice'): paper_scale.unpack_results([tmp_path/name for name in order], tmp_path/'runs')
+    assert not (tmp_path/'runs').exists()

@@ -100,6 +100,24 @@ def test_pca_and_projections_see_the_training_part_only():
     with pytest.raises(ValueError, match='between 1 and 6, got 7'): pca_features(f, 7)
 
 
+def test_components_end_at_the_rank():
+    "Digits' pixels hold 55 directions of 64; a column that depends on others adds none, a faint one that does not adds one, a constant has none."
+    pixels = pixel_features(load('digits', bits=3))
+    assert np.linalg.matrix_rank(pixels.train - pixels.train.mean(0, dtype=np.float64)) == 55 and pca_features(pixels, 55).dims == 55
+    for M in (56, 64):
+        with pytest.raises(ValueError, match=f'pixels: the training part has rank 55, so that M must lie between 1 and 55, got {M}'): pca_features(pixels, M)
+    f = blobs()
+    more = lambda column: f.map(lambda x: np.concatenate([x, column(x)[:, None]], 1))
+    with pytest.raises(ValueError, match='rank 5, .* got 6'): pca_features(more(lambda x: x[:, 0]), 6)
+    with pytest.raises(ValueError, match='rank 5, .* got 6'): pca_features(more(lambda x: np.round(x[:, 0] * 0 + 3.7, 1)), 6)
+    assert pca_features(more(lambda x: 1e-4 * np.sin(9 * x[:, 1])), 6).dims == 6                        # 1e-10 of the variance: float32 sums do not see it
+    with pytest.raises(ValueError, match='rank 0'): pca_features(f.map(lambda x: np.full_like(x, 3.7)), 1)
+    data = subset(load('digits', bits=3), n_train=200, n_valid=20, n_test=20)
+    found = representations(NIF(data.shape, 60, bits=3, levels=1, steps=1, channels=4), data)
+    rank = p._rank(pixel_features(data).train)
+    assert rank < 60 and list(found)[:3] == ['pixels', f'PCA-{rank}', 'random-60'] and found[f'PCA-{rank}'].dims == rank
+
+
 def test_representations_of_a_model():
     data = subset(load('digits', bits=3), n_train=40, n_valid=20, n_test=30)
     assert (len(data.train), len(data.valid), len(data.test)) == (40, 20, 30) and data.test_labels.shape == (30,)
@@ -186,7 +204,7 @@ def test_a_nif_of_one_seed_is_lent_what_a_training_moves():
     (lambda f: knn_accuracy(f, ks=()), 'ks must be a list of at least one value, got \\(\\)'), (lambda f: knn_accuracy(f, ks=(0, 1)), 'each of ks must be .* got 0'), (lambda f: knn_accuracy(f, ks=3), 'ks must be a list'), (lambda f: knn_accuracy(f, scales=()), 'scales must be a list'),
     (lambda f: knn_accuracy(f, scales='raw'), "got 'raw'"), (lambda f: linear_probe(f, Cs=()), 'Cs must be a list'), (lambda f: linear_probe(f, Cs=(0, 1)), 'each of Cs must be .* got 0'), (lambda f: linear_probe(f, max_iter=0), 'max_iter must be'),
     (lambda f: p.nearest_labels(f.train, f.train_labels[1:], f.test, 1), 'expected 120 labels, got shape \\(119,\\)'), (lambda f: p.nearest_labels(f.train, f.train_labels, f.test, 1.5), 'k must be'), (lambda f: p.vote(np.array([[-1, 0]])), 'labels must be'), (lambda f: p.vote(np.arange(3)), r'expected labels \(n, k\)'),
-    (lambda f: picture_accuracy(f.test[:, :2], f.test_labels[1:]), 'expected 90 labels'), (lambda f: picture_accuracy(f.test[:5, :2], f.test_labels[:5], k=5), 'the 4 points that vote, got 5'), (lambda f: picture_accuracy(f.test[:, :2], f.test_labels, known=f.test_labels), 'True and False'),
+    (lambda f: picture_accuracy(f.test[:, :2], f.test_labels[1:]), 'expected 90 labels'), (lambda f: picture_accuracy(f.test[:40, :3], f.test_labels[:40]), r'expected points \(n, 2\), got \(40, 3\)'), (lambda f: picture_accuracy(f.test[:, 0], f.test_labels), r'got \(90,\)'), (lambda f: picture_accuracy(3, [1]), r'got \(\)'), (lambda f: picture_accuracy(f.test[:5, :2], f.test_labels[:5], k=5), 'the 4 points that vote, got 5'), (lambda f: picture_accuracy(f.test[:, :2], f.test_labels, known=f.test_labels), 'True and False'),
     (lambda f: picture_accuracy(f.test[:, :2], f.test_labels, known=np.ones(90, bool)), 'one False at least'), (lambda f: p.umap_embedding(f.test, f.test_labels / 2), 'whole numbers from -1'), (lambda f: p.umap_embedding(f.test, n_neighbors=1), 'n_neighbors must be a whole number from 2'),
     (lambda f: p.scatter_figure({'a': (f.test[:3, :2], [0, 12, 1])}, 'xyz'), 'labels must lie below 3, the number of classes, got 12'), (lambda f: p.scatter_figure({'a': (f.test[:3, :2], [0, -1, 1])}, 'xyz'), "'a': labels must be"), (lambda f: p.scatter_figure({'a': (f.test[:0, :2], np.arange(0))}, 'xyz'), 'expected points'),
     (lambda f: p.scatter_figure({'a': (f.test[:1, :2], [0])}, 'xyz', columns=0), 'columns must be'), (lambda f: compare_probes(dict(correct='1'), dict(correct='0')), 'two images or more, got 1'), (lambda f: hits({}), "whose 'correct' is a text of 0 and 1"), (lambda f: hits(dict(correct='12')), 'a text of 0 and 1'),

@@ -38,6 +38,17 @@ def test_a_kept_score_is_the_one_that_was_made(small, monkeypatch, tmp_path):
     assert (reference_features(NIF, 'originals', runs=tmp_path) != reference_features(NIF, 'test', runs=tmp_path)).any()
 
 
+def test_another_folder_of_runs_is_another_model(monkeypatch, tmp_path):
+    "A model is kept in memory under the folder that it came from, however that was named, and not under 'the usual one'."
+    read = []
+    monkeypatch.setattr(protocol, 'load_run', lambda config, *, runs: (read.append(runs) or len(read), None))
+    monkeypatch.chdir(tmp_path)
+    of = lambda runs: protocol._model(NIF, runs)
+    monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path/'a')); assert of(None) == of(tmp_path/'a') == of('a') == 1
+    monkeypatch.setenv('NIF_LIT_RUNS', 'b'); assert of(None) == of(tmp_path/'b') == 2 and of('a') == 1
+    assert read == [str(tmp_path/'a'), str(tmp_path/'b')]
+
+
 def test_both_samplers_agree_where_sigma_is_one_and_only_there(small, tmp_path):
     f = 0.7
     one = [sample_scores(NIF, n=40, s=s_of(f, k), sampler=k, runs=tmp_path/'a') for k in ('trained', 'released')]
@@ -113,12 +124,32 @@ def test_kid_overrules_only_when_it_is_sure():
     assert choose(points(0.01)) == (0, 'kid') and choose(points(0.1)) == (1, 'frechet')
 
 
+@pytest.mark.parametrize('what, other', [('weights', 'official'), ('compute', 'float32')])
+def test_scores_of_two_networks_are_not_compared(what, other, monkeypatch, tmp_path):
+    "Official and partial weights, and both precisions, share the name of a kept score: where the points of a sweep mix them, it says so."
+    def compare(config, settings, runs, progress):
+        part = lambda: dict(frechet=dict(value=1.0, n_reference=360), kid=dict(value=0.01, se=1e-3), neighbours=None)
+        return dict({p: part() for p in protocol.PARTS}, **made)
+    monkeypatch.setattr(protocol, '_compare', compare)
+    made = dict(weights='partial, float16', compute='bfloat16')
+    best_s(NIF, (0.2, 0.4), n=40, n_test=0, runs=tmp_path); protocol.best_t(NF, (0.5, 1.0), n=40, n_test=0, runs=tmp_path)
+    made = made | {what: other}
+    named = f'scores with {what} .*{other}.* are not compared'
+    for call in (protocol.sweep, best_s):
+        with pytest.raises(ValueError, match=named): call(NIF, (0.2, 0.4, 0.6), n=40, runs=tmp_path)
+    with pytest.raises(ValueError, match=named): protocol.best_t(NF, (0.5, 1.0, 2.0), n=40, runs=tmp_path)
+    old, new = (sample_scores(NIF, n=40, s=s_of(f, 'trained'), key=protocol.sweep_key(), runs=tmp_path) for f in (0.4, 0.6))
+    for call in (lambda: choose([old, new]), lambda: protocol.difference(new, old)):
+        with pytest.raises(ValueError, match=named): call()
+    assert choose([old, old]) == (0, 'frechet')
+
+
 def test_wrong_arguments_and_missing_weights(small, monkeypatch, tmp_path, capsys):
     for wrong in (dict(n=5), dict(n=40.0), dict(n=40, s=-1.0), dict(n=40, t=float('nan')), dict(n=40, sampler='paper'), dict(n=40, dims=100), dict(n=40, reference='valid')):
         with pytest.raises(ValueError): sample_scores(NIF, runs=tmp_path, **wrong)
     for call in (lambda: sample_scores(NF, n=40, sampler='released'), lambda: best_s(NF), lambda: best_s(NIF, grid=(0.5, 0.1)), lambda: reference_features(NIF, 'valid')):
         with pytest.raises(ValueError): call()
-    monkeypatch.setenv('NIF_LIT_DATA', str(tmp_path))
+    monkeypatch.setenv('NIF_LIT_DATA', str(tmp_path)); monkeypatch.delenv('NIF_LIT_FID', raising=False)
     assert check_features(768, 'smoke') == 'pixels' and 'no weights for 768' in capsys.readouterr().out
     protocol._inception.cache_clear()
     with pytest.raises(DataError, match='no weights for 768'): reference_features(experiment('digits', 'NIF-8', scale='laptop'), runs=tmp_path)

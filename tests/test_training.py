@@ -76,6 +76,8 @@ def test_a_real_kill_and_a_real_interrupt(tmp_path, number):
     metrics = tmp_path/'run'/'metrics.jsonl'
     deadline = time.monotonic() + 240
     while time.monotonic() < deadline and process.poll() is None and not (metrics.exists() and metrics.read_text().count('\n') >= 4): time.sleep(0.05)
+    if process.poll() is None:
+        with pytest.raises(ValueError, match='run: another process trains here'): fit(NIF((4, 4, 1), 3, **SMALL), data(), images=8 * 4000, folder=tmp_path/'run', **SETTINGS)
     process.send_signal(number)
     _, errors = process.communicate(timeout=120)
     assert process.returncode != 0 and metrics.exists(), errors[-500:]
@@ -320,3 +322,47 @@ def test_a_seed_is_one_key(seed):
     for call in (lambda: NIF((3,), 2, steps=1, hidden=4, seed=seed), lambda: fit(NIF((3,), 2, steps=1, hidden=4), np.zeros((4, 3)), images=4, seed=seed)):
         with pytest.raises(ValueError, match='seed must be a whole number'): call()
     NIF((3,), 2, steps=1, hidden=4, seed=2 ** 32 - 1)
+
+
+def vectors(): return np.random.default_rng(0).normal(size=(40, 3))
+def tiny(): return NIF((3,), 2, steps=1, hidden=4)
+
+
+@pytest.mark.skipif(training.fcntl is None, reason='no locks on this system')
+def test_two_do_not_train_in_one_folder(tmp_path, monkeypatch):
+    "While one trains, even where the other would save a later step; afterwards, after a failure and where the file system knows no locks nobody is kept out."
+    from errno import ENOLCK
+    real, refused = training.save_state, []
+    def save(folder, step, tree):
+        if step: refused.append(pytest.raises(ValueError, fit, tiny(), vectors(), images=160, folder=tmp_path/'run', **SETTINGS))
+        real(folder, step, tree)
+    monkeypatch.setattr(training, 'save_state', save)
+    assert fit(tiny(), vectors(), images=80, folder=tmp_path/'run', **SETTINGS)['steps'] == 10
+    assert len(refused) == 1 and str(refused[0].value).startswith(f"{tmp_path/'run'}: another process trains here")
+    monkeypatch.setattr(training, 'save_state', real)
+    with pytest.raises(ValueError, match='another config'): fit(tiny(), vectors(), images=160, seed=1, folder=tmp_path/'run', **SETTINGS)
+    assert (tmp_path/'run'/'lock').exists() and fit(tiny(), vectors(), images=160, folder=tmp_path/'run', **SETTINGS)['steps'] == 20
+    def none(*arguments): raise OSError(ENOLCK, 'no locks available')
+    with monkeypatch.context() as patch:
+        patch.setattr(training.fcntl, 'flock', none)
+        assert fit(tiny(), vectors(), images=160, folder=tmp_path/'run', **SETTINGS)['steps'] == 20
+    monkeypatch.setattr(training, 'fcntl', None)
+    assert fit(tiny(), vectors(), images=80, folder=tmp_path/'other', **SETTINGS)['steps'] == 10 and not (tmp_path/'other'/'lock').exists()
+
+
+def test_a_saved_step_removes_earlier_ones_alone(tmp_path):
+    for step in (3, 12, 9): training.save_state(tmp_path, step, dict(a=jnp.arange(3.0)))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['step_12', 'step_9'] and training.saved_step(tmp_path) == 12
+
+
+def test_a_lost_history_takes_its_steps_out_of_the_rate(tmp_path):
+    "images_per_second is of the images whose seconds are known, or None; never all images over some of the seconds."
+    go = lambda images: fit(tiny(), vectors(), images=images, folder=tmp_path, **SETTINGS)
+    rate = lambda report, images: (report['images_per_second'], report['images']) == (pytest.approx(images / report['seconds']), 240)
+    go(80); (tmp_path/'metrics.jsonl').unlink()
+    report = go(240)
+    assert rate(report, 160) and rate(go(240), 160) and [row['step'] for row in report['history']][::len(report['history']) - 1] == [13, 30]
+    lines = (tmp_path/'metrics.jsonl').read_text().splitlines(); (tmp_path/'metrics.jsonl').write_text('\n'.join(lines[:2]) + '\n')
+    assert rate(go(240), 48)
+    (tmp_path/'metrics.jsonl').unlink()
+    assert {k: go(240)[k] for k in ('images', 'seconds', 'images_per_second', 'loss', 'finished')} == dict(images=240, seconds=0.0, images_per_second=None, loss=None, finished=True)
