@@ -318,8 +318,8 @@ def _section_html(folder, i, section):
     return f'<section id="s{i}"><h2>{html.escape(section["title"])}</h2>{_paragraphs(section.get("caption"), " class=caption")}<div class="row">{table}{picture}</div></section>'
 
 
-def gallery(folder, *, title, intro, sections, provenance=None):
-    """Writes folder/index.html, atomically, and returns its path: title, intro (blank lines part paragraphs), a card per section, a footer.
+def gallery(folder, *, title, intro, sections, provenance=None, name='index.html'):
+    """Writes folder/<name>, atomically, and returns its path: title, intro (blank lines part paragraphs), a card per section, a footer.
 
     sections: list of dict(title, caption, png, alt, table): `png` names a file inside `folder` and needs `alt`; `table` is (header, rows).
     provenance: dict name -> value for the footer. No script, nothing fetched, every text escaped, no date: same input, same bytes.
@@ -333,7 +333,7 @@ def gallery(folder, *, title, intro, sections, provenance=None):
             f'<title>{html.escape(title)}</title>\n<style>{_CSS}</style>\n</head>\n<body>\n<header><h1>{html.escape(title)}</h1>{_paragraphs(intro)}'
             f'{f"<nav aria-label=Contents><ul>{links}</ul></nav>" if len(cards) > 1 else ""}</header>\n<main>\n' + '\n'.join(cards) + '\n</main>\n'
             f'<footer>{f"<h2>Where this comes from</h2><dl>{facts}</dl>" if facts else ""}</footer>\n</body>\n</html>\n')
-    return write_bytes(folder / 'index.html', page.encode())
+    return write_bytes(folder / name, page.encode())
 
 # %% ../nbs/24_pictures.ipynb #fbc58e47
 def markdown_table(header, rows, widths=None):

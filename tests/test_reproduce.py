@@ -8,14 +8,15 @@ import sys
 from pathlib import Path
 import numpy as np
 import pytest
-from nif_lit import experiments
+from nif_lit import experiments, reproduce as reproducing
+from nif_lit.data import DataError
 from nif_lit.deep import deep_experiment
 from nif_lit.experiments import DATASETS_AT, SCALES, Figure, by_model, finished, make, plan, run
 from nif_lit.paper_and_code import candidates, noiseless_at_hand, tried
 from nif_lit.pictures import grid_figure
 from nif_lit.reproduce import FIGURES, find_figures, reproduce, train_all, work
 from nif_lit.table2 import TABLE2, cells_of, difference_by_seed
-from nif_lit.training import Interrupted
+from nif_lit.training import Diverged, Interrupted
 
 
 def test_every_figure_and_table_of_the_paper_has_a_name():
@@ -81,6 +82,35 @@ def test_what_has_not_run_is_said_and_what_was_cut_off_goes_on(tmp_path, monkeyp
     assert set(json.loads((tmp_path/'table2.json').read_text())['result']['digits']) == {'NF', 'NIF-8', 'NIF-16', 'NIF-32'}
     train_all(plan('smoke', seeds=1), progress=False, echo=lambda text: pytest.fail('nothing was left to train'))
     assert work(dataclasses.replace(nf, images=3 * nf.images)) == 3 * work(nf) and work(dataclasses.replace(nf, channels=8)) > 2 * work(nf)
+
+
+def test_one_figure_that_fails_does_not_take_the_others_with_it(tmp_path, monkeypatch):
+    monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path/'runs'))
+    monkeypatch.setitem(SCALES['smoke'], 'digits', SCALES['smoke']['digits'] | dict(images=640, steps=1, channels=4))
+    for name in ('table2', 'fig7'): monkeypatch.setitem(FIGURES, name, dataclasses.replace(FIGURES[name], needs=lambda scale, name=name: [c for c in plan('smoke', seeds=1) if c.model in ('NF', 'NIF-8') and (name == 'table2' or c.model == 'NF')]))
+    fit, said = experiments.fit, []
+    def diverges(model, *args, **how):
+        if model.config['name'].startswith('NIF'): raise Diverged('the loss is not a number')
+        return fit(model, *args, **how)
+    monkeypatch.setattr(experiments, 'fit', diverges)
+    with pytest.raises(RuntimeError, match='1 of 2 figures and tables could not be made: table2 .the loss is not a number'): reproduce(['table2', 'fig7'], out=tmp_path/'out', progress=False, echo=said.append)
+    page = (tmp_path/'out'/'table2-fig7.html').read_text()
+    assert 'Not made: the loss is not a number' in page and (tmp_path/'out'/'fig7.png').exists() and any('was not trained: the loss' in line for line in said)
+    with pytest.raises(Diverged): reproduce(['table2'], out=tmp_path/'one', progress=False, echo=str)
+
+
+def test_missing_weights_are_said_before_hours_of_training(tmp_path, monkeypatch):
+    for name in ('NIF_LIT_DATA', 'NIF_LIT_FID'): monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path/'runs')); monkeypatch.setattr(reproducing, 'run', lambda *a, **k: pytest.fail('it trained'))
+    with pytest.raises(DataError, match='no weights for 768 features'): reproduce(['fig6'], scale='laptop', out=tmp_path/'out', progress=False, echo=str)
+    with pytest.raises(ValueError, match='empty list'): find_figures([])
+    assert set(reproducing.SCORES) <= set(FIGURES)
+
+
+def test_a_budget_in_minutes_is_told_in_minutes(tmp_path, monkeypatch):
+    monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path)); monkeypatch.setattr(reproducing, 'run', lambda *a, **k: None); said = []
+    train_all([one(images=None, minutes=1.5)], progress=False, echo=said.append)
+    assert said == ['[1/1] NF, digits, seed 0: 1.5 minutes']
 
 
 def test_where_nothing_can_be_written_and_what_is_damaged_is_said_before_training(tmp_path, monkeypatch):
