@@ -16,7 +16,7 @@ from pathlib import Path
 import jax
 import numpy as np
 from .checks import nearest
-from .experiments import Figure, by_dataset, cached, dataset_of, evaluation_key, experiment, images_seen, load_run, may_score, picture, plan, published, runs_folder
+from .experiments import Figure, by_dataset, cached, dataset_of, evaluation_key, experiment, former, images_seen, load_run, may_score, picture, plan, published, runs_folder
 from .likelihood import bits_per_dim_of, mean_and_se, paired_difference
 from .models import draw as draw_samples
 from .pictures import grid_figure, label_colours, save_png, style
@@ -61,9 +61,8 @@ def bound_bits(config, n_samples, *, runs=None):
 
 
 def machine_moves(out):
-    "By how much bits/dim of one run may move between two machines (one standard deviation), from the record `repeats` beside `out`; 0 where no run was repeated. (`table2.repeated` is that of a difference of two runs that were trained together, both times.)"
-    path = Path(out)/'repeats.json'
-    repeats = json.loads(path.read_text())['result'] if path.exists() else []
+    "By how much bits/dim of one run may move between two machines (one standard deviation), from the record `repeats` in `out`, or in the results of all runs of its scale; 0 where no run was repeated. (`table2.repeated` is that of a difference of two runs that were trained together, both times.)"
+    repeats = (former('repeats', out) or former('repeats', Path('results')/Path(out).name.partition('-')[0])).get('result', [])
     return math.sqrt(sum((r['again'] - r['first']) ** 2 for r in repeats) / len(repeats) / 2) if repeats else 0.0
 
 

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MARGIN', 'TRAIN_SCORED', 'ENDED', 'HEADER', 'TABLE2', 'FIGURES', 'difference_by_seed', 'harm', 'training_bits',
-           'ending', 'endings', 'ended_cells', 'with_nf', 'repeated', 'same_products', 'borrow', 'borrowed_sd',
-           'seeds_figure', 'coverage', 'by_seeds', 'cells_of', 'draw', 'sentence']
+           'ending', 'endings', 'ended_cells', 'with_nf', 'repeated', 'same_products', 'spread_of', 'borrow',
+           'borrowed_sd', 'seeds_figure', 'coverage', 'by_seeds', 'cells_of', 'draw', 'sentence']
 
 # %% ../nbs/30_bits_per_dim.ipynb #139990e1
 import json
@@ -14,7 +14,7 @@ import re
 from collections import Counter
 from pathlib import Path
 import numpy as np
-from .experiments import Figure, by_dataset, by_model, cached, dataset_of, evaluation_key, is_cached, load_run, may_score, plan, published, runs_folder
+from .experiments import Figure, by_dataset, by_model, cached, dataset_of, evaluation_key, former, is_cached, load_run, may_score, plan, published, runs_folder
 from .likelihood import bits_per_dim_of, paired_difference
 from .pictures import COLOURS, curve_figure, dots_figure, save_png
 
@@ -133,12 +133,17 @@ def same_products(name, rows, repeats):
     return found
 
 
-def borrow(record, machine=0.0):
+def spread_of(record):
+    "The largest deviation over seeds of a difference NF − NIF in a record of this table, 0 where no model has several seeds."
+    return max((r['paired']['sd_seeds'] for rows in record.values() for r in rows.values() if r['paired'] and r['paired']['sd_seeds']), default=0.0)
+
+
+def borrow(record, machine=0.0, spread=0.0):
     """Gives each pair the least error that its number of seeds allows, and judges it by that. Changes and returns the record.
 
-    One seed: the largest spread of a difference among all data sets' models with several seeds, where there are any. machine: the deviation of one run between machines (`repeated`), a floor for all.
+    One seed: `spread_of` all data sets of the record, or `spread` where these have one seed each. machine: the deviation of one run between machines (`repeated`), a floor for all.
     """
-    spread = max((r['paired']['sd_seeds'] for rows in record.values() for r in rows.values() if r['paired'] and r['paired']['sd_seeds']), default=0.0)
+    spread = spread_of(record) or spread
     for pair, r in ((r['paired'], r) for rows in record.values() for r in rows.values() if r['paired']):
         pair['borrowed'] = max(spread if pair['seeds'] == 1 else 0.0, machine / math.sqrt(pair['seeds'])) or None
         r['harm'] = harm(dict(pair, se=max(pair['se'], pair['borrowed'] or 0)))
@@ -211,10 +216,10 @@ def draw(configs, out, progress=True):
         record[name] = {m: _row(m, found, results.get('NF', []), printed.get(name, {}).get(m)) for m, found in results.items()}
         seen = {n for r in record[name].values() for n in r['images_seen']}
         if len(seen) > 1: raise ValueError(f'{name}: the models saw unequal numbers of images: {sorted(seen)}')
-    path = Path(out)/'repeats.json'
-    repeats = json.loads(path.read_text())['result'] if path.exists() else []
+    whole = Path('results')/(configs[0].scale if configs else 'smoke')                # one data set alone, or another folder, borrows from all that was run all the same
+    repeats = (former('repeats', out) or former('repeats', whole)).get('result', [])
     machine = repeated(repeats)
-    borrow(record, machine)
+    borrow(record, machine, spread_of(former('table2', whole).get('result', {})))
     for name, cs in by_dataset(configs).items():
         asked = {m: len(planned) for m, planned in by_model(plan(cs[0].scale, name)).items()}
         models = list(asked)

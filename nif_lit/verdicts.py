@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['COMPARISONS', 'OUTCOMES', 'SCALES_JUDGED', 'STATISTICS', 'SHOWN', 'NAMES', 'QUESTIONS', 'WORDS', 'PLACE', 'HEADER',
-           'WIDTHS', 'accept', 'judge', 'records_of', 'dig', 'changed', 'covers', 'against_nf', 'printed_for',
-           'verdicts', 'sources', 'table']
+           'WIDTHS', 'accept', 'judge', 'records_of', 'dig', 'changed', 'against_nf', 'printed_for', 'verdicts',
+           'sources', 'table']
 
 # %% ../nbs/41_published_and_ours.ipynb #fa3377bf
 import json
@@ -13,10 +13,10 @@ import math
 import tomllib
 from importlib.resources import files
 from pathlib import Path
-from .checks import nearest, whole
+from .checks import nearest
 from .experiments import PAPER_MODELS, by_model, plan, published
 from .table1 import borrow, seeds_share
-from .table2 import repeated
+from .table2 import coverage, repeated
 from .temperature import precision_of
 from .training import number
 
@@ -88,12 +88,6 @@ def changed(ratio, kid, se, text='', base=None):
     return dict(value=ratio, significant=bool(abs(kid) > 2 * se and kid * ratio > 0), kid=kid, kid_se=se, se=se / base if base and base > 0 else None, text=text + f'KID × 1000 {1e3 * kid:+.2f} ± {1e3 * se:.2f}')
 
 
-def covers(seeds):
-    "The share of cases that two standard errors of a mean over so many seeds hold, of normal numbers: 95 per cent only for many. Raises `ValueError` for fewer than 2."
-    from scipy.stats import t
-    return 1 - 2 * float(t.sf(2, whole('seeds', seeds, 2) - 1))
-
-
 def _lent(versus):
     "The part of a difference's error that seeds of another model lent it, or 0: what all rows share that were lent it."
     return versus['se'] if versus['se'] > versus.get('se_images', versus['se']) else 0.0
@@ -102,7 +96,7 @@ def _lent(versus):
 def _several(seeds, versus=None, asked=0):
     "How many seeds (of how many asked for), in words, and what that does to an error."
     lent = f", error lent by another model's seeds, {versus['se'] / versus['base']:.1%} of the NF's KID" if versus and _lent(versus) else ''
-    return f"{seeds}{f' of {asked}' if asked > seeds else ''} seed{'s' * (max(seeds, asked) > 1)}" + (f', so that two errors hold {covers(seeds):.0%}' if 1 < seeds < 5 else '') + lent
+    return f"{seeds}{f' of {asked}' if asked > seeds else ''} seed{'s' * (max(seeds, asked) > 1)}" + (f', so that two errors hold {coverage(seeds):.0%}' if 1 < seeds < 5 else '') + lent
 
 
 def _asked(found):

@@ -135,6 +135,8 @@ def test_one_seed_borrows_the_spread_of_others():
     assert [r['harm'] for rows in found.values() for r in rows.values()] == [None, 'better', 'better', 'harmless', 'harmed']        # 0.001 is within twice the spread, whatever its error over images says
     floored = borrow(dict(a={'NIF-64': pair(0.0011, 0.0001, 0.0002, 4), 'NIF-128': pair(0.0011, 0.0001, None, 1)}), machine=0.001)['a']
     assert [r['paired']['borrowed'] for r in floored.values()] == [0.0005, 0.001] and [r['harm'] for r in floored.values()] == ['better', 'harmless']
+    lent = borrow(dict(b={'NIF-64': pair(0.001, 0.0001, None, 1)}), spread=0.004)['b']['NIF-64']                            # one data set alone borrows from a whole table
+    assert lent['paired']['borrowed'] == 0.004 and lent['harm'] == 'harmless'
     alone = borrow(dict(b={'NIF-64': pair(0.001, 0.0001, None, 1)}))['b']['NIF-64']
     assert alone['harm'] == 'better' and alone['paired']['borrowed'] is None
 
