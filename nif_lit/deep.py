@@ -9,14 +9,13 @@ __all__ = ['PRINTED', 'SIZES', 'SET', 'DRAWS', 'PICTURES', 'TEMPERATURES', 'VARI
            'samples_section', 'draw_one', 'deep_draw']
 
 # %% ../nbs/37_deep_nif.ipynb #bcc0bed0
-import json
 import math
 from functools import partial
 from pathlib import Path
 import jax
 import numpy as np
 from .checks import nearest
-from .experiments import Figure, by_dataset, cached, dataset_of, evaluation_key, experiment, former, images_seen, load_run, may_score, picture, plan, published, runs_folder
+from .experiments import Figure, by_dataset, cached, dataset_of, evaluation_key, experiment, former, images_seen, load_run, may_score, picture, plan, published, result_of
 from .likelihood import bits_per_dim_of, mean_and_se, paired_difference
 from .models import draw as draw_samples
 from .pictures import grid_figure, label_colours, save_png, style
@@ -51,7 +50,7 @@ DRAWS = (1, 16, 64)
 
 def bound_bits(config, n_samples, *, runs=None):
     "Bits/dim of every test image, (n,), by the bound with n_samples draws behind one and the same dequantization draw; kept beside the run. [paper 7, Table 2]"
-    result = json.loads((Path(runs or runs_folder())/config.name/'result.json').read_text())
+    result = result_of(config, runs=runs)
     if n_samples == config.n_samples or not config.model.startswith('Deep'): return np.array(result['test_bits'])
     def compute():
         data = dataset_of(config.dataset, config.bits, config.split)
@@ -74,7 +73,7 @@ def pm(v):
 
 def trained_with(config, *, runs=None):
     "The products inside the coupling nets while a run was trained, and its processor, in words."
-    result = json.loads((Path(runs or runs_folder())/config.name/'result.json').read_text())
+    result = result_of(config, runs=runs)
     return f"{result.get('compute', 'not recorded')}, {result.get('provenance', {}).get('processor', 'processor not recorded')}"
 
 

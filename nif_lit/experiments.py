@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['SCALES', 'MODELS', 'PAPER_MODELS', 'AGAIN', 'DATASETS_AT', 'LARGEST', 'Experiment', 'experiment', 'provenance',
-           'runs_folder', 'dataset_of', 'evaluation_key', 'finished', 'run', 'images_seen', 'load_run', 'plan',
-           'by_model', 'by_dataset', 'published', 'is_cached', 'cached', 'Figure', 'trains', 'may_score', 'former',
-           'at_hand', 'picture', 'default_out', 'keep_record', 'make', 'keep_numbers', 'restore_numbers']
+           'runs_folder', 'dataset_of', 'evaluation_key', 'finished', 'run', 'result_of', 'metrics_of', 'images_seen',
+           'load_run', 'plan', 'by_model', 'by_dataset', 'published', 'is_cached', 'cached', 'Figure', 'trains',
+           'may_score', 'former', 'at_hand', 'picture', 'default_out', 'keep_record', 'make', 'keep_numbers',
+           'restore_numbers']
 
 # %% ../nbs/25_experiments.ipynb #f3785d83
 import dataclasses
@@ -206,9 +207,24 @@ def run(config, *, runs=None, folder=None, progress=True, parameters=False):
     return result if place == home else first_does(lambda: _take(home))
 
 
+def result_of(config, *, runs=None):
+    "result.json of a finished run, a dict. Raises `FileNotFoundError` without one, `ValueError` naming one that is damaged."
+    return _result_of(Path(runs or runs_folder())/config.name)
+
+
+def metrics_of(config, *, runs=None):
+    "The lines that `fit` wrote while a run trained, dicts with images and bits_per_dim at least. Raises `FileNotFoundError` without them, `ValueError` naming a damaged file."
+    path = Path(runs or runs_folder())/config.name/'metrics.jsonl'
+    try:
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        if not all({'images', 'bits_per_dim'} <= set(line) for line in lines): raise ValueError('a line lacks images or bits_per_dim')
+    except (ValueError, TypeError) as error: raise ValueError(f'{path} is damaged: {error}') from error
+    return lines
+
+
 def images_seen(config, *, runs=None):
-    "How many images a finished run saw in training: whole batches, hence perhaps some more than its budget. Raises `FileNotFoundError` without a result."
-    return _result_of(Path(runs or runs_folder())/config.name)['images_seen']
+    "How many images a finished run saw in training: whole batches, hence perhaps some more than its budget. Raises as `result_of`."
+    return result_of(config, runs=runs)['images_seen']
 
 
 def load_run(config, *, runs=None):
@@ -270,7 +286,10 @@ def cached(config, name, settings, compute, *, runs=None):
     The answer also holds the settings, seconds and provenance. Raises `ValueError` for a name other than small letters, digits, _ and -, and what `compute` raises.
     """
     path = _score_path(config, name, settings, runs)
-    if path.exists(): return read_json(path)
+    if path.exists():
+        found = read_json(path)
+        if not isinstance(found, dict) or 'settings' not in found: raise ValueError(f'{path} is damaged, it holds no score: remove it, and it is made again')
+        return found
     began = time.monotonic()
     found = dict(compute(), settings=settings, seconds=round(time.monotonic() - began, 1), provenance=provenance())
     write_json(path, found)
@@ -386,9 +405,8 @@ def keep_numbers(config, to, *, runs=None):
     """
     home = Path(runs or runs_folder())/config.name
     if not finished(config, runs=runs): raise FileNotFoundError(f'{config.name} has not finished; run it first')
-    lines = [json.loads(line) for line in (home/'metrics.jsonl').read_text().splitlines()]
-    kept = dict(experiment=dataclasses.asdict(config), result=json.loads((home/'result.json').read_text()), metrics=[[row['images'], round(row['bits_per_dim'], 5)] for row in lines],
-                scores={path.name: json.loads(path.read_text()) for path in sorted((home/'scores').glob('*.json')) if path.stat().st_size <= LARGEST})
+    kept = dict(experiment=dataclasses.asdict(config), result=read_json(home/'result.json'), metrics=[[row['images'], round(row['bits_per_dim'], 5)] for row in metrics_of(config, runs=runs)],
+                scores={path.name: read_json(path) for path in sorted((home/'scores').glob('*.json')) if path.stat().st_size <= LARGEST})
     path = Path(to)/f'{config.name}.json'
     write_bytes(path, ('{' + ',\n'.join(f'{json.dumps(k)}: {json.dumps(v)}' for k, v in kept.items()) + '}\n').encode())
     return path

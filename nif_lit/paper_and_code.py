@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['CANDIDATES', 'BASE', 'TRIED_SMALL', 'BUDGET', 'TRIED', 'PLACES', 'OPEN_QUESTION', 'DIFFERENCES', 'ELSEWHERE', 'GREY',
-           'PAIR', 'PAPER_AND_CODE', 'FIGURES', 'candidates', 'tried', 'bits_at', 'metrics_of', 'late_slope',
-           'lines_to', 'flattening', 'own_flattening', 'ahead', 'noiseless_at_hand', 'noiseless', 'trained_runs',
-           'columns', 'judged', 'between_runs', 'told_apart', 'shift_told', 'floor_told', 'reach', 'least_r',
-           'released_images', 'bits_for', 'is_open', 'base_foretold', 'answer', 'moving', 'draw_question',
-           'question_sections', 'displayed', 'range_effect', 'image_path', 'embedding_gap', 'gained', 'unequal',
-           'tried_told', 'needs', 'apart_by', 'draw_differences']
+           'PAIR', 'PAPER_AND_CODE', 'FIGURES', 'candidates', 'tried', 'bits_at', 'late_slope', 'lines_to',
+           'flattening', 'own_flattening', 'ahead', 'noiseless_at_hand', 'noiseless', 'trained_runs', 'columns',
+           'judged', 'between_runs', 'told_apart', 'shift_told', 'floor_told', 'reach', 'least_r', 'released_images',
+           'bits_for', 'is_open', 'base_foretold', 'answer', 'moving', 'draw_question', 'question_sections',
+           'displayed', 'range_effect', 'image_path', 'embedding_gap', 'gained', 'unequal', 'tried_told', 'needs',
+           'apart_by', 'draw_differences']
 
 # %% ../nbs/42_paper_and_code.ipynb #0cc88f9b
 import json
@@ -22,7 +22,7 @@ import numpy as np
 from flax import nnx
 from .checks import nearest
 from .deep import machine_moves
-from .experiments import DATASETS_AT, Figure, cached, dataset_of, experiment, finished, is_cached, load_run, may_score, published, runs_folder
+from .experiments import DATASETS_AT, Figure, cached, dataset_of, experiment, finished, is_cached, load_run, may_score, metrics_of, published, result_of
 from .frechet import frechet_distance
 from .layer import Chain
 from .likelihood import mean_and_se, paired_difference
@@ -79,11 +79,6 @@ def bits_at(model, images, at, batch_size=100):
     return -nats / math.prod(y.shape[1:]) / math.log(2)
 
 # %% ../nbs/42_paper_and_code.ipynb #a52ccf20
-def metrics_of(config, *, runs=None):
-    "The lines of a run's metrics.jsonl as dicts."
-    return [json.loads(line) for line in (Path(runs or runs_folder())/config.name/'metrics.jsonl').read_text().splitlines()]
-
-
 def late_slope(lines, blocks=10):
     """Slope of training bits/dim against log2(images) over the second half of a run, from its metrics: dict(per_doubling, se, from_images, to_images), or None for fewer than 4 lines there.
 
@@ -128,9 +123,6 @@ def ahead(slope, doublings, r=1.0):
     return at_end * (doublings if abs(r - 1) < 1e-9 else (r ** doublings - 1) / math.log(r))
 
 # %% ../nbs/42_paper_and_code.ipynb #d57638be
-def _result(config, runs=None): return json.loads((Path(runs or runs_folder())/config.name/'result.json').read_text())
-
-
 def noiseless_at_hand(config, n=None):
     "Can `noiseless` be had: kept beside the run, or from its parameters?"
     return finished(config, parameters=True) or is_cached(config, 'noiseless', dict(places=PLACES, n=n))
@@ -154,7 +146,7 @@ def columns(configs, rule, n=2_000):
     found = {}
     for c in configs:
         printed = published()['table2'].get(c.dataset, {}).get('NF')
-        scores = {'with noise': np.array(_result(c)['test_bits'][:n]), **noiseless(c, n)}
+        scores = {'with noise': np.array(result_of(c)['test_bits'][:n]), **noiseless(c, n)}
         found[c.dataset] = {place: dict(mean_and_se(b), published=printed, judged=judged(float(np.mean(b)), printed, rule)) for place, b in scores.items()}
     return found
 
@@ -240,7 +232,7 @@ def base_foretold(row, config, flat):
     "What both columns foretell of the base after the images of config, its longer run, beside that run's score: dict(images, held, flattened, scored, between), or None. between: does the score lie between the two?"
     held, flattened = (reach(row, config.images, f) for f in (None, flat))
     if not flat or not held: return None
-    scored = mean_and_se(np.array(_result(config)['test_bits']))
+    scored = mean_and_se(np.array(result_of(config)['test_bits']))
     return dict(images=config.images, held=held, flattened=flattened, scored=scored, between=held['mean'] <= scored['mean'] <= flattened['mean'])
 
 
@@ -296,13 +288,13 @@ def draw_question(configs, out, progress=True):
     dataset = DATASETS_AT[scale][0]
     rule, target = accept()['table2_number'], published()['table2'].get(dataset, {}).get('NF')
     runs = {label: c for label, c in candidates(scale).items() if finished(c)}
-    bits = {label: np.array(_result(c)['test_bits']) for label, c in runs.items()}
+    bits = {label: np.array(result_of(c)['test_bits']) for label, c in runs.items()}
     if BASE in runs and noiseless_at_hand(runs[BASE]): bits |= noiseless(runs[BASE])
     rows = {}
     for label, b in bits.items():
         own, c = mean_and_se(b), runs.get(label)
         rows[label] = dict(own, shift=paired_difference(b, bits[BASE]) if BASE in bits and label != BASE else None, judged=judged(own['mean'], target, rule), slope=late_slope(metrics_of(c)) if c else None, so_far=own_flattening(metrics_of(c)) if c else None,
-                           images_seen=_result(c)['images_seen'] if c else None, seed=(c or runs[BASE]).seed, run=(c or runs[BASE]).name)
+                           images_seen=result_of(c)['images_seen'] if c else None, seed=(c or runs[BASE]).seed, run=(c or runs[BASE]).name)
     long = next((c for c in trained_runs(scale) if c.dataset == dataset and finished(c)), None)
     curve, budget = metrics_of(long) if long else [], BUDGET[scale]['images']
     flat = flattening(*slopes) if long and long.images > budget and all(slopes := (late_slope(lines_to(curve, budget)), late_slope(curve))) else None
@@ -448,8 +440,8 @@ def unequal(config):
 GREY = ('fashion_mnist', 'NIF-128')                                                                                       # its images pass the released code's colour map
 def tried_told(base, changed, floor=None):
     "(record, text) of two finished runs of `tried`: paired by image where both have the same test images, else the difference of their means. floor: of `between_runs`."
-    a, b = (np.array(_result(c)['test_bits']) for c in (base, changed))
-    seen = f'at {_result(changed)["images_seen"]:,} images of {changed.dataset}'
+    a, b = (np.array(result_of(c)['test_bits']) for c in (base, changed))
+    seen = f'at {result_of(changed)["images_seen"]:,} images of {changed.dataset}'
     if changed.split == base.split: d = paired_difference(b, a); return d, f'{changed.model} without it: {shift_told(d, floor)}, {seen}'
     a, b = mean_and_se(a), mean_and_se(b)
     d = dict(mean=b['mean'] - a['mean'], se=math.hypot(a['se'], b['se']), n=b['n'])
@@ -497,7 +489,7 @@ def _measured(nf, nif):
         found['range'] = r, f'RMS change {r["rms"]:.1f} of 255; {r["name"]} of test images {r["undone"]:.3g} undone, {r["not_undone"]:.3g} not (n = {r["n"]}, to {r["n_reference"]} training images)'
     if nf and noiseless_at_hand(nf, 2_000):
         w = {k: mean_and_se(v) for k, v in noiseless(nf, 2_000).items()}
-        with_noise = mean_and_se(_result(nf)['test_bits'][:2_000])
+        with_noise = mean_and_se(result_of(nf)['test_bits'][:2_000])
         found['noise'] = dict(w, with_noise=with_noise), f'bits/dim {_pm3(with_noise)} with noise; ' + '; '.join(f'{_pm3(v)} {k.split(", ")[1]}' for k, v in w.items()) + f' without; n = {with_noise["n"]:,}'
     if nf and (u := unequal(nf)):
         m = u['measured']
@@ -514,11 +506,11 @@ def draw_differences(configs, out, progress=True):
     pick = lambda d, model: next((c for c in configs if c.dataset == d and c.model == model), None)
     nf, nif = pick(dataset, 'NF'), pick(*PAIR[configs[0].scale])
     found, question = _measured(nf, nif) if nf or nif else {}, {label: c for label, c in candidates(configs[0].scale).items() if finished(c)}
-    base = np.array(_result(question[BASE])['test_bits']) if BASE in question else None
+    base = np.array(result_of(question[BASE])['test_bits']) if BASE in question else None
     floor = between_runs(out)
     kept = json.loads((Path(out)/'open_question.json').read_text())['result'] if (Path(out)/'open_question.json').exists() else {}        # the candidates as recorded, where their runs are gone
     for key, label in dict(bits='4 bits', actnorm='one actnorm per level', biases='scalar biases', rate='rate 1e-4, batch 32').items():
-        if base is not None and label in question: d, seen, where = paired_difference(np.array(_result(question[label])['test_bits']), base), question[label].images, question[label].dataset
+        if base is not None and label in question: d, seen, where = paired_difference(np.array(result_of(question[label])['test_bits']), base), question[label].images, question[label].dataset
         elif kept.get('candidates', {}).get(label, {}).get('shift'): d, seen, where = kept['candidates'][label]['shift'], kept['candidates'][label]['images_seen'], kept['dataset']
         else: continue
         found[key] = d, f'{label}: {shift_told(d, floor)}, at {seen:,} images of {where}'

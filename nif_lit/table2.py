@@ -8,13 +8,12 @@ __all__ = ['MARGIN', 'TRAIN_SCORED', 'ENDED', 'HEADER', 'TABLE2', 'FIGURES', 'di
            'borrowed_sd', 'seeds_figure', 'coverage', 'by_seeds', 'cells_of', 'draw', 'sentence']
 
 # %% ../nbs/30_bits_per_dim.ipynb #139990e1
-import json
 import math
 import re
 from collections import Counter
 from pathlib import Path
 import numpy as np
-from .experiments import Figure, by_dataset, by_model, cached, dataset_of, evaluation_key, former, is_cached, load_run, may_score, plan, published, runs_folder
+from .experiments import Figure, by_dataset, by_model, cached, dataset_of, evaluation_key, former, is_cached, load_run, may_score, metrics_of, plan, published, result_of
 from .likelihood import bits_per_dim_of, paired_difference
 from .pictures import COLOURS, curve_figure, dots_figure, save_png
 
@@ -75,8 +74,8 @@ def endings(configs, part=0.1):
     """
     runs, rows = {}, []
     for c in configs:
-        lines = [json.loads(line) for line in (runs_folder()/c.name/'metrics.jsonl').read_text().splitlines()]
-        runs[c.model, c.seed] = dict(running={row['images']: row['bits_per_dim'] for row in lines[-max(2, int(part * len(lines))):]}, train=training_bits(c), test=np.array(json.loads((runs_folder()/c.name/'result.json').read_text())['test_bits']))
+        lines = metrics_of(c)
+        runs[c.model, c.seed] = dict(running={row['images']: row['bits_per_dim'] for row in lines[-max(2, int(part * len(lines))):]}, train=training_bits(c), test=np.array(result_of(c)['test_bits']))
     for (model, seed), r in runs.items():
         nf, found = runs.get(('NF', seed)), None
         if model != 'NF' and nf and nf['train'] is not None and r['train'] is not None:
@@ -92,7 +91,7 @@ def ended_cells(rows):
     return [(r['model'].replace('-', '‑'), r['seed'], *(['not run'] + [''] * 4 if r['lead'] is None else [*(f"{r['lead'][k]['mean']:+z.4f}" for k in ('running', 'train', 'test')), pm(r['memory']), pm(r['last_step'])])) for r in rows if r['model'] != 'NF']
 
 # %% ../nbs/30_bits_per_dim.ipynb #6b02d4f9
-def _results(configs): return {model: [json.loads((runs_folder()/c.name/'result.json').read_text()) for c in cs] for model, cs in by_model(configs).items()}
+def _results(configs): return {model: [result_of(c) for c in cs] for model, cs in by_model(configs).items()}
 
 
 def _row(model, found, nf, printed):
@@ -172,7 +171,7 @@ def _curves(configs, points=60):
     "Running means of training bits/dim, seed 0, against millions of images, after the first 2 percent (whose scores are off any useful scale), and NF − NIF of the same batches: two dicts model -> (x, y)."
     curves, names = {}, [m for m in by_model(plan(configs[0].scale, configs[0].dataset))]
     for c in sorted((c for c in configs if c.seed == 0), key=lambda c: names.index(c.model)):
-        lines = [json.loads(line) for line in (runs_folder()/c.name/'metrics.jsonl').read_text().splitlines()]
+        lines = metrics_of(c)
         curves[c.model] = {row['images']: row['bits_per_dim'] for row in lines[len(lines) // 50:]}
     def means(seen, y): return tuple(np.array([np.mean(part) for part in np.array_split(v, min(points, len(v)))]) for v in (np.array(seen) / 1e6, y))
     shared = {m: [n for n in c if n in curves.get('NF', {})] for m, c in curves.items() if m != 'NF'}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from nif_lit import experiments, reproduce as reproducing
 from nif_lit.data import DataError
-from nif_lit.deep import deep_experiment
+from nif_lit.deep import bound_bits, deep_experiment
 from nif_lit.experiments import DATASETS_AT, SCALES, Figure, by_model, finished, make, plan, run
 from nif_lit.paper_and_code import candidates, noiseless_at_hand, tried
 from nif_lit.pictures import grid_figure
@@ -105,6 +105,22 @@ def test_missing_weights_are_said_before_hours_of_training(tmp_path, monkeypatch
     with pytest.raises(DataError, match='no weights for 768 features'): reproduce(['fig6'], scale='laptop', out=tmp_path/'out', progress=False, echo=str)
     with pytest.raises(ValueError, match='empty list'): find_figures([])
     assert set(reproducing.SCORES) <= set(FIGURES)
+
+
+def test_a_damaged_file_of_a_run_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path)); config = one(); home = tmp_path/config.name; (home/'scores').mkdir(parents=True)
+    for text in ('{"test_bi', '{}', '[]'):
+        (home/'result.json').write_text(text)
+        for call in (lambda: experiments.images_seen(config), lambda: TABLE2.draw([config], tmp_path), lambda: bound_bits(config, 1)):
+            with pytest.raises(ValueError, match='result.json is damaged'): call()
+    for text in ('{"images": 64, "bits_per', '[1]', '{"images": 64}'):
+        (home/'metrics.jsonl').write_text(text + '\n')
+        with pytest.raises(ValueError, match='metrics.jsonl is damaged'): experiments.metrics_of(config)
+    for text in ('{}', '[]', '{"test'):
+        experiments._score_path(config, 'floor', dict(n=3), None).write_text(text)
+        with pytest.raises(ValueError, match='floor-.*json is damaged'): experiments.cached(config, 'floor', dict(n=3), lambda: {})
+    for text in ('[]', 'null'):
+        (tmp_path/'table2.json').write_text(text); experiments.keep_record(TABLE2, 'smoke', tmp_path, [])                 # no record of ours: nothing to lose
 
 
 def test_a_budget_in_minutes_is_told_in_minutes(tmp_path, monkeypatch):

@@ -10,11 +10,11 @@ from nif_lit.training import write_json
 
 def test_how_runs_ended_is_read_from_curves_and_images(tmp_path, monkeypatch):
     "The last tenth counts, batches that one of the two did not see are left out, memory and a bad step are told apart, and what is missing is said."
-    monkeypatch.setattr(table2, 'runs_folder', lambda: tmp_path)
+    monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path))
     runs = {m: experiment('digits', m) for m in ('NF', 'NIF-8', 'NIF-16')}
     train = {'NF': 1.0, 'NIF-8': 0.9, 'NIF-16': 1.05}
     for (m, c), (end, test) in zip(runs.items(), ((1.0, 1.1), (1.0, 1.1), (0.97, 1.15))):
-        write_json(tmp_path/c.name/'result.json', dict(test_bits=[test, test + 0.2]))
+        write_json(tmp_path/c.name/'result.json', dict(test_bits=[test, test + 0.2], test_bits_per_dim=dict(mean=test + 0.1)))
         (tmp_path/c.name/'metrics.jsonl').write_text(''.join(json.dumps(dict(images=k + (m == 'NIF-16' and k == 99), bits_per_dim=5.0 if k < 90 else end + 0.01 * (-1) ** k + 7.0 * (m == 'NIF-16' and k == 99))) + '\n' for k in range(100)))
     monkeypatch.setattr(table2, 'training_bits', lambda c: np.array([train[c.model], train[c.model] + 0.3]))
     nf, heart, unlucky = table2.endings(list(runs.values()))
