@@ -9,10 +9,11 @@ __all__ = ['RAY', 'RAY_KEY', 'HEADER', 'PRINTED_AS', 'OFF_MANIFOLD', 'FIG5', 'FI
 
 # %% ../nbs/34_off_the_manifold.ipynb #27d42298
 import math
+from dataclasses import replace
 from functools import partial
 import jax
 import numpy as np
-from .experiments import Figure, by_dataset, by_model, finished, load_run, may_score, plan, published
+from .experiments import Figure, at_hand, by_dataset, by_model, finished, load_run, may_score, picture, plan, published
 from .models import draw as draw_samples
 from .pictures import COLOURS, grid_figure, label_colours, save_png, style
 from .protocol import MEANINGS, SAMPLERS, SIZES, best_s, grid_at_hand, sample_scores, scored, sweep, unit_noise
@@ -144,23 +145,24 @@ def _nf(configs):
 
 def _rays(configs):
     rows = {}
-    for c in (c for c in configs if c.seed == 0 and c.model != 'NF'):
+    for c in configs:
         model = load_run(c)[0]
         rows |= {f'{c.model}, {LABELS[k]}': ray(model, k) for k in SAMPLERS}
     return rows
 
 
-def draw_rays(configs, out, progress=True):
-    "One sample of each NIF moved along s, seed 0, of the runs whose parameters are here. [Fig. 5]"
+def draw_rays(configs, out, progress=True, *, stem='fig5'):
+    "One sample of each NIF moved along s, seed 0, of the runs whose parameters are here, or with which the picture was drawn that out/<stem>.json tells of. [Fig. 5]"
     record, sections = {}, []
     for name, cs in by_dataset(configs).items():
-        nifs = [c for c in cs if c.model != 'NF' and finished(c, parameters=True)]
-        rows = _rays(nifs)
-        if rows:
-            save_png(grid_figure(rows, cs[0].bits, column_labels=[f'√s = {f:g}' for f in RAY]), out/f'fig5_{name}.png')
+        path = out/f'fig5_{name}.png'
+        drawn = lambda c: at_hand(replace(FIG5, name=stem), c, out) if path.exists() else finished(c, parameters=True)
+        nifs = [c for c in cs if c.model != 'NF' and c.seed == 0 and drawn(c)]
+        if nifs:
+            picture(path, lambda: grid_figure(_rays(nifs), cs[0].bits, column_labels=[f'√s = {f:g}' for f in RAY]), nifs)
             sections.append(dict(title=f'Off the manifold, {name} (Fig. 5)', png=f'fig5_{name}.png', alt=f'{name}: one sample per row, from s = 0 on the left to a factor of {RAY[-1]:g} on the deviation on the right, for every NIF and both samplers.',
                                  caption='One latent and one noise draw per row, the same for every row of a model; only the size of the noise grows to the right. The first column of a model is one image under both samplers. If columns changed identity, s would touch the prior.'))
-        record[name] = dict(ray=dict(factors=RAY, key=RAY_KEY), models=[c.model for c in nifs if c.seed == 0])
+        record[name] = dict(ray=dict(factors=RAY, key=RAY_KEY), models=[c.model for c in nifs])
     return record, sections
 
 
@@ -191,7 +193,7 @@ def draw_sweeps(configs, out, progress=True, *, stem='off_manifold', wanted=None
 
 def draw(configs, out, progress=True):
     "Fig. 5, 6 and 10 of every data set: record and sections. [Fig. 5, 6, 10]"
-    (record, sections), (rays, pictures) = draw_sweeps(configs, out, progress), draw_rays(configs, out)
+    (record, sections), (rays, pictures) = draw_sweeps(configs, out, progress), draw_rays(configs, out, stem='off_manifold')
     for name, cs in by_dataset(configs).items():
         record[name] |= dict(ray=rays[name]['ray'], distortion=distortion(cs))
         pictures += distortion_section(record[name]['distortion'], name, cs[0].bits)
@@ -208,8 +210,8 @@ def _only(dataset, models=None):
     return lambda scale: [c for c in needs(scale) if scale == 'smoke' or (c.dataset == dataset and (models is None or c.model in models))]
 
 
-OFF_MANIFOLD = Figure('off_manifold', 'Fig. 5, 6 and 10', needs, draw, parameters=False)
-FIG5 = Figure('fig5', 'Fig. 5', lambda scale: [c for c in needs(scale) if c.seed == 0 and c.model != 'NF'], draw_rays, part_of='off_manifold')
+OFF_MANIFOLD = Figure('off_manifold', 'Fig. 5, 6 and 10', needs, draw, parameters=False, keeps=True)
+FIG5 = Figure('fig5', 'Fig. 5', lambda scale: [c for c in needs(scale) if c.seed == 0 and c.model != 'NF'], draw_rays, part_of='off_manifold', keeps=True)
 _fig6, _fig10 = _only('celeba', ('NF', 'NIF-128')), _only('cifar10')
 FIG6 = Figure('fig6', 'Fig. 6', _fig6, partial(draw_sweeps, stem='fig6', wanted=_fig6), part_of='off_manifold', parameters=False)
 FIG10 = Figure('fig10', 'Fig. 10', _fig10, partial(draw_sweeps, stem='fig10', wanted=_fig10), part_of='off_manifold', parameters=False)

@@ -12,10 +12,10 @@ import math
 from functools import lru_cache, partial
 import jax
 import numpy as np
-from .experiments import Figure, MODELS, PAPER_MODELS, cached, dataset_of, experiment, finished, images_seen, is_cached, load_run, runs_folder
+from .experiments import Figure, MODELS, PAPER_MODELS, cached, dataset_of, experiment, finished, images_seen, is_cached, load_run, picture, runs_folder
 from .likelihood import mean_and_se
 from .models import released_code_sample
-from .pictures import grid_figure, save_png
+from .pictures import grid_figure
 
 # %% ../nbs/32_samples.ipynb #1cd79a16
 def roughness(images):
@@ -105,15 +105,15 @@ def _told(v): return f"{v.get('mean', v.get('value')):.3f} ± {v['se']:.3f}"
 
 
 def sample_rows(configs, wanted, n):
-    """Pictures dict label -> levels (n, H, W, C), the first n of those measured, and the rows of a table and of a record, for `wanted`: (model, s, sampler) from top to bottom.
+    """What is drawn, dict label -> (config, s, sampler), and the rows of a table and of a record, for `wanted`: (model, s, sampler) from top to bottom; n: how many samples are shown.
 
-    A model without a finished run of seed 0 has no picture, and says `not run` in its row.
+    A model without a finished run of seed 0 is not drawn, and says `not run` in its row.
     """
-    runs, pictures, rows, record = {c.model: c for c in configs if c.seed == 0}, {}, [], {}
+    runs, drawn, rows, record = {c.model: c for c in configs if c.seed == 0}, {}, [], {}
     for model, s, sampler in wanted:
         label, config = row_label(model, s, sampler), runs.get(model)
         if config is None: rows.append((label, 'not run', '', '', '', '')); continue
-        pictures[label] = first_samples(model_of(config), n, s, sampler)
+        drawn[label] = config, s, sampler
         found = measure(config, s, sampler) | dict(lattice=measure_lattice(config, s, sampler))
         rows.append((label, *(_told(found[what]) for what in ('roughness', 'spread', 'lattice')), N_MEASURED, config.seed))
         record[label] = dict(model=model, s=s, t=1.0, sampler=sampler, seed=config.seed, images=images_seen(config), shown=n, measured=N_MEASURED, roughness=found['roughness'], spread=found['spread'], lattice=found['lattice'])
@@ -121,7 +121,7 @@ def sample_rows(configs, wanted, n):
         data = data_looks(next(iter(runs.values())))
         record['test images'] = dict(measured=data['roughness']['n'], **data)
         rows.append(('test images', *(_told(data[what]) for what in ('roughness', 'spread', 'lattice')), data['roughness']['n'], ''))
-    return pictures, rows, record
+    return drawn, rows, record
 
 # %% ../nbs/32_samples.ipynb #8d270958
 HEADER = ('row', 'roughness, levels (± SE)', 'spread, levels (± SE)', 'lattice (± SE)', 'samples', 'seed')
@@ -154,13 +154,14 @@ def _draw(configs, out, progress, *, name, title, paper, wanted, n, look, alt, c
     dataset = configs[0].dataset if configs else paper
     wanted = [(stand_for(model, dataset), s, sampler) for model, s, sampler in dict.fromkeys(wanted)]
     wanted = list(dict.fromkeys(wanted))
-    pictures, rows, record = sample_rows(configs, wanted, n)
+    drawn, rows, record = sample_rows(configs, wanted, n)
     label = lambda row: row[0] if row == _TEST else row_label(stand_for(row[0], dataset), *row[1:])
     compared = {key: _gap(record, label(a), label(b), what) for key, (a, b, what) in compare.items()}
-    save_png(grid_figure(pictures, configs[0].bits), out/f'{name}.png')
+    grid = lambda: grid_figure({row: first_samples(model_of(c), n, s, sampler) for row, (c, s, sampler) in drawn.items()}, configs[0].bits)
+    picture(out/f'{name}.png', grid, list(dict.fromkeys(c for c, _, _ in drawn.values())))
     caption = f'{dataset}, {configs[0].bits} bits, seed 0, t = 1. {look}' + (STAND_IN.format(paper) if dataset != paper else '')
     record = dict(dataset=dataset, stands_for=paper if dataset != paper else None, bits=configs[0].bits, key=KEY, rows=record, compared=compared, not_run=[r[0] for r in rows if r[1] == 'not run'])
-    return record, [dict(title=title, caption=caption, png=f'{name}.png', alt=f'Rows of samples, from top to bottom: {"; ".join(pictures)}. {alt}', table=(HEADER, rows))]
+    return record, [dict(title=title, caption=caption, png=f'{name}.png', alt=f'Rows of samples, from top to bottom: {"; ".join(drawn)}. {alt}', table=(HEADER, rows))]
 
 
 _NF, _ON, _OFF, _RELEASED, _TEST = ('NF', 1.0, 'trained'), ('NIF-128', 0.0, 'trained'), ('NIF-128', 1.0, 'trained'), ('NIF-128', 1.0, 'released'), ('test images', None, None)
@@ -174,6 +175,6 @@ draw_fig7 = partial(_draw, name='fig7', title='Samples by latent dimension (Fig.
 draw_fig9 = partial(_draw, name='fig9', title='On and off the manifold (Fig. 9)', paper='cifar10', wanted=[_NF, _ON, _OFF, _RELEASED], n=10, alt='The three NIF rows share their latents.',
                     look='From top to bottom: the NF; the NIF on its manifold; the same latents with the learned noise; the same with the unit noise of the released code. The paper says that the third row resembles the first.',
                     compare=dict(on=(_ON, _NF, 'roughness'), off=(_OFF, _NF, 'roughness'), released=(_RELEASED, _NF, 'roughness'), apart=(_OFF, _NF, 'spread')))
-FIGURES = (Figure('fig3', 'Fig. 3', partial(_needs, paper='celeba', models=('NF', 'NIF-128')), draw_fig3, ('samples_celeba',)),
-           Figure('fig7', 'Fig. 7', partial(_needs, paper='fashion_mnist', models=PAPER_MODELS), draw_fig7, ('samples_fashion_mnist',)),
-           Figure('fig9', 'Fig. 9', partial(_needs, paper='cifar10', models=('NF', 'NIF-128')), draw_fig9, ('samples_cifar10',)))
+FIGURES = (Figure('fig3', 'Fig. 3', partial(_needs, paper='celeba', models=('NF', 'NIF-128')), draw_fig3, ('samples_celeba',), keeps=True),
+           Figure('fig7', 'Fig. 7', partial(_needs, paper='fashion_mnist', models=PAPER_MODELS), draw_fig7, ('samples_fashion_mnist',), keeps=True),
+           Figure('fig9', 'Fig. 9', partial(_needs, paper='cifar10', models=('NF', 'NIF-128')), draw_fig9, ('samples_cifar10',), keeps=True))

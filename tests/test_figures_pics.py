@@ -1,14 +1,17 @@
 "Figures of samples, temperature, reconstructions and architectures: what they draw is what the models are, missing runs are said, nobody's face is shown."
 import dataclasses
 import functools
+import json
 import numpy as np
 import pytest
+import nif_lit.off_manifold as off_manifold
 import nif_lit.reconstructions as reconstructions
 import nif_lit.samples as samples
 import nif_lit.temperature as temperature
 from nif_lit.architectures import abstract_model, architecture_figure, check_walk, drawn, walk
-from nif_lit.experiments import dataset_of, experiment
+from nif_lit.experiments import dataset_of, experiment, make
 from nif_lit.models import build_model
+from nif_lit.pictures import save_png
 
 
 # ---- architectures
@@ -63,6 +66,7 @@ def runs(monkeypatch):
     for module in (samples, temperature, reconstructions):
         monkeypatch.setattr(module, 'model_of', lambda config: tiny('NF' if config.model == 'NF' else 'NIF-4')); monkeypatch.setattr(module, 'images_seen', lambda config: 64)
         if module is not temperature: monkeypatch.setattr(module, 'cached', lambda config, name, settings, compute: dict(compute(), settings=settings))
+    for module in (samples, reconstructions): monkeypatch.setattr(module, 'picture', lambda path, draw, configs: save_png(draw(), path))
     return lambda *models: [experiment('digits', model) for model in models]
 
 
@@ -95,6 +99,29 @@ def test_reconstructions_show_no_face_and_say_what_is_missing(runs, tmp_path, mo
     record, sections = reconstructions.draw_fig8([experiment('celeba', 'NIF-64', scale='laptop')], tmp_path, False)
     assert list(shown['rows']) == ['NIF-64'] and not any(np.array_equal(image, original) for image in shown['rows']['NIF-64'] for original in digits.test)
     assert 'Originals are omitted' in sections[0]['caption'] and record['celeba']['not_run'] == ['NIF-128', 'NIF-256', 'NIF-512']
+
+
+def test_pages_are_made_again_from_numbers(tmp_path, monkeypatch):
+    images = np.random.default_rng(0).integers(0, 8, (samples.N_MEASURED, 8, 8, 1)).astype(np.uint8)
+    for module in (samples, reconstructions): monkeypatch.setattr(module, 'model_of', lambda config: None)
+    monkeypatch.setattr(samples, 'first_samples', lambda model, n, *_: images[:n]); monkeypatch.setattr(reconstructions, 'project', lambda model, x: dict.fromkeys(reconstructions.KINDS, np.zeros_like(x)))
+    monkeypatch.setattr(off_manifold, 'load_run', lambda config: [None]); monkeypatch.setattr(off_manifold, 'ray', lambda model, sampler: images[:7])
+    config, out = experiment('digits', 'NIF-16'), tmp_path/'out'
+    home = tmp_path/config.name; home.mkdir(); (home/'model.json').write_text('{}')
+    (home/'result.json').write_text(json.dumps(dict(test_bits_per_dim=dict(mean=2.0), images_seen=64)))
+    figures = samples.FIGURES[0], reconstructions.FIGURES[0], off_manifold.FIG5
+    again = lambda figure: make(figure, out=out, model='NIF-16', progress=False)
+    rays = lambda: off_manifold.draw_rays([config], out, stem='elsewhere')
+    monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path)); before = [again(figure) for figure in figures]
+    drawn = [out/name for name in ('fig3.png', 'fig8-digits.png', 'fig5_digits.png')]
+    for path in drawn: path.write_bytes(b'as it was')
+    (home/'model.json').unlink(); monkeypatch.setenv('NIF_LIT_TRAIN', '0')
+    assert [again(figure) for figure in figures] == before and all(path.read_bytes() == b'as it was' for path in drawn)
+    assert rays() == (dict(digits=before[2][0]['digits'] | dict(models=[])), [])                       # no record says that the picture was drawn from this run
+    (out/'elsewhere.json').write_bytes((out/'fig5.json').read_bytes()); assert rays() == before[2]
+    for path in drawn: path.unlink()
+    assert rays()[1] == []                                                                             # numbers, and no picture
+    for figure in figures[:2]: pytest.raises(FileNotFoundError, again, figure)
 
 
 def test_temperature_is_read_both_ways_and_compared_at_equal_heat(runs, tmp_path, monkeypatch):
