@@ -9,10 +9,11 @@ __all__ = ['RAY', 'RAY_KEY', 'HEADER', 'PRINTED_AS', 'OFF_MANIFOLD', 'FIG5', 'FI
 
 # %% ../nbs/34_off_the_manifold.ipynb #27d42298
 import math
+from dataclasses import replace
 from functools import partial
 import jax
 import numpy as np
-from .experiments import Figure, by_dataset, by_model, finished, load_run, may_score, plan, published
+from .experiments import Figure, at_hand, by_dataset, by_model, finished, load_run, may_score, picture, plan, published
 from .models import draw as draw_samples
 from .pictures import COLOURS, grid_figure, label_colours, save_png, style
 from .protocol import MEANINGS, SAMPLERS, SIZES, best_s, grid_at_hand, sample_scores, scored, sweep, unit_noise
@@ -63,7 +64,7 @@ def distortion_section(found, name, bits):
     level = lambda r: f"{r['mean']:.3f} ± {r['se']:.3f}"
     rows = [(m, LABELS[k], level(d['zero']), level(d['one']), level(found['nf']), 'undecided: the NF is too near to s = 0' if d['way'] is None else f"{d['way']:.0%} ± {d['se']:.0%}") for m, by in found['models'].items() for k, d in by.items()]
     return [dict(title=f"Does the distortion resemble the NF's? ({name})", table=(('model', 'sampler', 'roughness at s = 0', 'at s = 1', "the NF's", 'share of the way'), rows),
-                 caption=f"Mean difference of neighbouring pixels in levels of {bits} bits, of {found['nf']['n']} samples, ± one standard error, seed 0; the rows of a model share their latents, and the error of the share takes them as independent. 100 %: at s = 1 the samples are as rough as the NF's; 0 %: the noise does not show. Roughness sees noise, not shape. Where the lattice of [32](32_samples.ipynb) at s = 0 is above 1, part of that roughness is a grid and no noise, and a share below 100 % is a little too low.")]
+                 caption=f"Mean difference of neighbouring pixels in levels of {bits} bits, of {found['nf']['n']} samples, ± one standard error, seed 0; the rows of a model share their latents, and the error of the share takes them as independent. 100 %: at s = 1 the samples are as rough as the NF's; 0 %: the noise does not show. Roughness sees noise, not shape. Where the lattice of [32](32_samples.ipynb) at s = 0 is above that of test images, part of that roughness is a grid and no noise, and a share below 100 % is a little too low.")]
 
 # %% ../nbs/34_off_the_manifold.ipynb #ce87c6ba
 def have(config, sampler):
@@ -144,23 +145,24 @@ def _nf(configs):
 
 def _rays(configs):
     rows = {}
-    for c in (c for c in configs if c.seed == 0 and c.model != 'NF'):
+    for c in configs:
         model = load_run(c)[0]
         rows |= {f'{c.model}, {LABELS[k]}': ray(model, k) for k in SAMPLERS}
     return rows
 
 
-def draw_rays(configs, out, progress=True):
-    "One sample of each NIF moved along s, seed 0, of the runs whose parameters are here. [Fig. 5]"
+def draw_rays(configs, out, progress=True, *, stem='fig5'):
+    "One sample of each NIF moved along s, seed 0, of the runs whose parameters are here, or with which the picture was drawn that out/<stem>.json tells of. [Fig. 5]"
     record, sections = {}, []
     for name, cs in by_dataset(configs).items():
-        nifs = [c for c in cs if c.model != 'NF' and finished(c, parameters=True)]
-        rows = _rays(nifs)
-        if rows:
-            save_png(grid_figure(rows, cs[0].bits, column_labels=[f'√s = {f:g}' for f in RAY]), out/f'fig5_{name}.png')
+        path = out/f'fig5_{name}.png'
+        drawn = lambda c: at_hand(replace(FIG5, name=stem), c, out) if path.exists() else finished(c, parameters=True)
+        nifs = [c for c in cs if c.model != 'NF' and c.seed == 0 and drawn(c)]
+        if nifs:
+            picture(path, lambda: grid_figure(_rays(nifs), cs[0].bits, column_labels=[f'√s = {f:g}' for f in RAY]), nifs)
             sections.append(dict(title=f'Off the manifold, {name} (Fig. 5)', png=f'fig5_{name}.png', alt=f'{name}: one sample per row, from s = 0 on the left to a factor of {RAY[-1]:g} on the deviation on the right, for every NIF and both samplers.',
                                  caption='One latent and one noise draw per row, the same for every row of a model; only the size of the noise grows to the right. The first column of a model is one image under both samplers. If columns changed identity, s would touch the prior.'))
-        record[name] = dict(ray=dict(factors=RAY, key=RAY_KEY), models=[c.model for c in nifs if c.seed == 0])
+        record[name] = dict(ray=dict(factors=RAY, key=RAY_KEY), models=[c.model for c in nifs])
     return record, sections
 
 
@@ -182,16 +184,17 @@ def draw_sweeps(configs, out, progress=True, *, stem='off_manifold', wanted=None
         if not curves: continue
         one = next(iter(curves.values()))[0]; printed = published().get('released_code', {}).get('best_s', {}).get(name)
         save_png(sweep_figure(curves, nf), out/f'{stem}_{name}.png')
+        seeds = f"Thick lines{', and the level of the NF' if nf else ''}: seed 0; thin lines: further seeds. " if any(c.seed for c in nifs) else 'Seed 0. '
         header = tuple(f"{one['name']} there" if h == 'distance there' else h.replace('KID', one['kid_name']) for h in HEADER)
         sections.append(dict(title=f'Distance against √s, {name}' + PRINTED_AS.get(name, ''), png=f'{stem}_{name}.png', table=(header, cells_of(gains, models)), alt=f"{name}: {one['name']} and KID of every NIF against the square root of s, both samplers, and the NF as a level.",
-                             caption=f"n = {one['n']:,} samples per point against {one['n_reference']:,} test images at {cs[0].bits} bits; bars: one standard error of KID. {'Thick lines: seed 0; thin lines: further seeds. ' if any(c.seed for c in nifs) else 'Seed 0. '}The table's best √s, in brackets of how many values, is chosen on training images; its gain over s = 0 is measured on fresh samples and test images. "
+                             caption=f"n = {one['n']:,} samples per point against {one['n_reference']:,} test images at {cs[0].bits} bits; bars: one standard error of KID. {seeds}The table's best √s, in brackets of how many values, is chosen on training images; its gain over s = 0 is measured on fresh samples and test images. "
                                      + (f"The released code's own best: {' to '.join(f'{v:g}' for v in printed)} on its deviation. " if printed else '') + 'A flat line would mean that the noise does not matter; a minimum at the left edge, that the manifold is best.'))
     return record, sections
 
 
 def draw(configs, out, progress=True):
     "Fig. 5, 6 and 10 of every data set: record and sections. [Fig. 5, 6, 10]"
-    (record, sections), (rays, pictures) = draw_sweeps(configs, out, progress), draw_rays(configs, out)
+    (record, sections), (rays, pictures) = draw_sweeps(configs, out, progress), draw_rays(configs, out, stem='off_manifold')
     for name, cs in by_dataset(configs).items():
         record[name] |= dict(ray=rays[name]['ray'], distortion=distortion(cs))
         pictures += distortion_section(record[name]['distortion'], name, cs[0].bits)
@@ -208,8 +211,8 @@ def _only(dataset, models=None):
     return lambda scale: [c for c in needs(scale) if scale == 'smoke' or (c.dataset == dataset and (models is None or c.model in models))]
 
 
-OFF_MANIFOLD = Figure('off_manifold', 'Fig. 5, 6 and 10', needs, draw, parameters=False)
-FIG5 = Figure('fig5', 'Fig. 5', lambda scale: [c for c in needs(scale) if c.seed == 0 and c.model != 'NF'], draw_rays, part_of='off_manifold')
+OFF_MANIFOLD = Figure('off_manifold', 'Fig. 5, 6 and 10', needs, draw, parameters=False, keeps=True)
+FIG5 = Figure('fig5', 'Fig. 5', lambda scale: [c for c in needs(scale) if c.seed == 0 and c.model != 'NF'], draw_rays, part_of='off_manifold', keeps=True)
 _fig6, _fig10 = _only('celeba', ('NF', 'NIF-128')), _only('cifar10')
 FIG6 = Figure('fig6', 'Fig. 6', _fig6, partial(draw_sweeps, stem='fig6', wanted=_fig6), part_of='off_manifold', parameters=False)
 FIG10 = Figure('fig10', 'Fig. 10', _fig10, partial(draw_sweeps, stem='fig10', wanted=_fig10), part_of='off_manifold', parameters=False)

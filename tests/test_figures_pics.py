@@ -1,15 +1,18 @@
 "Figures of samples, temperature, reconstructions and architectures: what they draw is what the models are, missing runs are said, nobody's face is shown."
 import dataclasses
 import functools
+import json
 import numpy as np
 import pytest
 import nif_lit.experiments as experiments
+import nif_lit.off_manifold as off_manifold
 import nif_lit.reconstructions as reconstructions
 import nif_lit.samples as samples
 import nif_lit.temperature as temperature
 from nif_lit.architectures import abstract_model, architecture_figure, check_walk, drawn, walk
-from nif_lit.experiments import dataset_of, experiment
+from nif_lit.experiments import dataset_of, experiment, make
 from nif_lit.models import build_model
+from nif_lit.pictures import save_png
 
 
 # ---- architectures
@@ -65,6 +68,7 @@ def runs(monkeypatch):
     for module in (samples, temperature, reconstructions):
         monkeypatch.setattr(module, 'model_of', lambda config: tiny('NF' if config.model == 'NF' else 'NIF-4')); monkeypatch.setattr(module, 'images_seen', lambda config: 64)
         if module is not temperature: monkeypatch.setattr(module, 'cached', lambda config, name, settings, compute: dict(compute(), settings=settings))
+    for module in (samples, reconstructions): monkeypatch.setattr(module, 'picture', lambda path, draw, configs: save_png(draw(), path))
     return lambda *models: [experiment('digits', model) for model in models]
 
 
@@ -78,8 +82,10 @@ def test_samples_share_a_key_and_missing_runs_are_said(runs, tmp_path):
     on, off = (samples.first_samples(model, 100, s) for s in (0.0, 1.0))
     assert np.array_equal(on, samples.first_samples(model, 100, 0.0, 'released')) and not np.array_equal(on, off)
     assert record['rows']['NIF-16, s = 1']['roughness']['mean'] == pytest.approx(samples.roughness(samples.first_samples(model, samples.N_MEASURED, 1.0)).mean())
+    values = {row: r['lattice']['value'] for row, r in record['rows'].items()}
+    assert all(r['lattice_over_test']['difference'] == pytest.approx(values[row] - values['test images']) for row, r in record['rows'].items() if row != 'test images')
     record, sections = samples.draw_fig9(runs('NIF-16'), tmp_path, False)
-    assert record['not_run'] == ['NF'] and ('NF', 'not run', '', '', '', '') in cells(sections) and record['compared']['on'] is None
+    assert record['not_run'] == ['NF'] and ('NF', 'not run', '', '', '', '', '') in cells(sections) and record['compared']['on'] is None
     record, _ = samples.draw_fig7(runs('NF', 'NIF-8'), tmp_path, False)
     assert record['not_run'] == ['NIF-16, s = 0', 'NIF-32, s = 0'] and (tmp_path/'fig7.png').is_file()
 
@@ -92,11 +98,36 @@ def test_reconstructions_show_no_face_and_say_what_is_missing(runs, tmp_path, mo
     y = shown['rows']['NIF-8'].astype(float)
     assert list(shown['rows']) == ['data', 'NIF-8'] and np.allclose(record['digits']['shown']['NIF-8'], np.sqrt(((y - digits.test[:8]) ** 2).mean((1, 2, 3))))
     assert record['digits']['not_run'] == ['NIF-16', 'NIF-32'] and sum(row[3] == 'not run' for row in cells(sections)) == 2 and record['digits']['errors']['8']['mode']['n'] == len(digits.test)
+    mean = np.round(digits.train.astype(float).mean(0)); away = np.sqrt(((digits.test - mean) ** 2).mean((1, 2, 3)))
+    assert record['digits']['errors']['8']['mean_image']['mean'] == pytest.approx(away.mean()) and cells(sections)[0][1:3] == ('0: mean image', '0.0%')
     monkeypatch.setattr(reconstructions, 'dataset_of', lambda name, bits, split: dataclasses.replace(digits, name=name))
     monkeypatch.setattr(reconstructions, 'errors_of', lambda config, largest: dict.fromkeys(('mode', 'posterior_mean', 'pca', 'gain'), dict(mean=1.0, se=0.1, n=9)))
     record, sections = reconstructions.draw_fig8([experiment('celeba', 'NIF-64', scale='laptop')], tmp_path, False)
     assert list(shown['rows']) == ['NIF-64'] and not any(np.array_equal(image, original) for image in shown['rows']['NIF-64'] for original in digits.test)
     assert 'Originals are omitted' in sections[0]['caption'] and record['celeba']['not_run'] == ['NIF-128', 'NIF-256', 'NIF-512']
+
+
+def test_pages_are_made_again_from_numbers(tmp_path, monkeypatch):
+    images = np.random.default_rng(0).integers(0, 8, (samples.N_MEASURED, 8, 8, 1)).astype(np.uint8)
+    for module in (samples, reconstructions): monkeypatch.setattr(module, 'model_of', lambda config: None)
+    monkeypatch.setattr(samples, 'first_samples', lambda model, n, *_: images[:n]); monkeypatch.setattr(reconstructions, 'project', lambda model, x: dict.fromkeys(reconstructions.KINDS, np.zeros_like(x)))
+    monkeypatch.setattr(off_manifold, 'load_run', lambda config: [None]); monkeypatch.setattr(off_manifold, 'ray', lambda model, sampler: images[:7])
+    config, out = experiment('digits', 'NIF-16'), tmp_path/'out'
+    home = tmp_path/config.name; home.mkdir(); (home/'model.json').write_text('{}')
+    (home/'result.json').write_text(json.dumps(dict(test_bits_per_dim=dict(mean=2.0), images_seen=64)))
+    figures = samples.FIGURES[0], reconstructions.FIGURES[0], off_manifold.FIG5
+    again = lambda figure: make(figure, out=out, model='NIF-16', progress=False)
+    rays = lambda: off_manifold.draw_rays([config], out, stem='elsewhere')
+    monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path)); before = [again(figure) for figure in figures]
+    drawn = [out/name for name in ('fig3.png', 'fig8-digits.png', 'fig5_digits.png')]
+    for path in drawn: path.write_bytes(b'as it was')
+    (home/'model.json').unlink(); monkeypatch.setenv('NIF_LIT_TRAIN', '0')
+    assert [again(figure) for figure in figures] == before and all(path.read_bytes() == b'as it was' for path in drawn)
+    assert rays() == (dict(digits=before[2][0]['digits'] | dict(models=[])), [])                       # no record says that the picture was drawn from this run
+    (out/'elsewhere.json').write_bytes((out/'fig5.json').read_bytes()); assert rays() == before[2]
+    for path in drawn: path.unlink()
+    assert rays()[1] == []                                                                             # numbers, and no picture
+    for figure in figures[:2]: pytest.raises(FileNotFoundError, again, figure)
 
 
 def test_temperature_is_read_both_ways_and_compared_at_equal_heat(runs, tmp_path, monkeypatch):
@@ -124,8 +155,14 @@ def test_temperature_is_read_both_ways_and_compared_at_equal_heat(runs, tmp_path
     assert record['digits']['not_run'] == ['NF'] and record['digits']['judged'] == {} and any(row[:2] == ('NF', 'not run') for row in cells(sections))
 
 
+HOLED = np.where(np.arange(320) == 7, np.nan, 1.0).reshape(20, 4, 4, 1)
+
+
 @pytest.mark.parametrize('call, message', [(lambda: samples.roughness(np.zeros((3, 1, 4, 1))), 'at least 2'), (lambda: samples.spread(np.zeros((19, 4, 4, 1))), 'at least 20'),
-                                           (lambda: reconstructions.rms(np.zeros((2, 3)), np.zeros((2, 4))), 'one shape')])
+                                           (lambda: reconstructions.rms(np.zeros((2, 3)), np.zeros((2, 4))), 'one shape'), (lambda: reconstructions.rms(np.zeros((0, 3)), np.zeros((0, 3))), r'rms takes at least one image, got \(0, 3\)'),
+                                           (lambda: reconstructions.rms(np.full((2, 3), np.nan), np.zeros((2, 3))), 'rms takes finite levels, got 6 of 6'), (lambda: reconstructions.rms(np.zeros((2, 3)), np.full((2, 3), np.inf)), 'rms takes finite'),
+                                           (lambda: samples.roughness(np.zeros((0, 4, 4, 1))), 'roughness takes at least one image'), (lambda: samples.roughness(HOLED), 'roughness takes finite levels, got 1 of 320'),
+                                           (lambda: samples.spread(HOLED), 'spread takes finite levels'), (lambda: samples.lattice(HOLED), 'lattice takes finite levels')])
 def test_measures_refuse(call, message):
     with pytest.raises(ValueError, match=message): call()
 
@@ -136,5 +173,6 @@ def test_a_lattice_is_a_pattern_of_period_two():
     board = (np.add.outer(np.arange(12), np.arange(12)) % 2)[..., None]
     plain, dotted = lattice(smooth), lattice(smooth + 20 * board)
     assert plain['value'] < 0.8 and dotted['value'] > 1 and lattice(3 * smooth)['value'] == pytest.approx(plain['value'])
+    weak = lattice(smooth + board); assert plain['value'] + 2 * np.hypot(plain['se'], weak['se']) < weak['value'] < 1            # below 1, and more than the images alone have
     for wrong in (smooth[:19], smooth[:, :2], smooth[0], 0 * smooth):
         with pytest.raises(ValueError, match='lattice'): lattice(wrong)
