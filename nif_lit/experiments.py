@@ -336,10 +336,19 @@ def at_hand(figure, config, out, *, runs=None):
     Numbers of another training, with other test bits, do not match those pictures.
     """
     if finished(config, runs=runs, parameters=figure.parameters): return True
+    return not trains() and figure.keeps and finished(config, runs=runs) and _drawn_from(figure, config, out, runs)
+
+
+def _drawn_from(figure, config, out, runs):
+    "Were the pictures under out drawn from this training of a run?"
     before = former(figure.name, out) or former(figure.part_of or figure.name, out)
-    if trains() or not figure.keeps or config.name not in before.get('runs', ()) or not finished(config, runs=runs): return False
-    mean = before.get('test_bits_per_dim', {}).get(config.name)
-    return mean is None or mean == _result_of(Path(runs or runs_folder())/config.name)['test_bits_per_dim']['mean']
+    return config.name in before.get('runs', ()) and before.get('test_bits_per_dim', {}).get(config.name, mean := result_of(config, runs=runs)['test_bits_per_dim']['mean']) == mean
+
+
+def _alike(figure, configs, out, runs):
+    "Of configs that are at hand those that go together: where pictures are kept, since parameters of some are missing, all must be of the trainings that they show; else those with parameters."
+    there = [c for c in configs if finished(c, runs=runs, parameters=True)]
+    return configs if not figure.keeps or len(there) in (0, len(configs)) or all(_drawn_from(figure, c, out, runs) for c in there) else there
 
 
 def picture(path, draw, configs):
@@ -386,7 +395,7 @@ def make(figure, *, scale='smoke', out=None, runs=None, progress=True, seeds=Non
     if wanted: keep_record(figure, scale, out, wanted if trains() else [c for c in wanted if at_hand(figure, c, out, runs=runs)])
     for config in wanted:
         if trains(): run(config, runs=runs, progress=progress, parameters=figure.parameters)
-    configs = [c for c in wanted if at_hand(figure, c, out, runs=runs)]
+    configs = _alike(figure, [c for c in wanted if at_hand(figure, c, out, runs=runs)], out, runs)
     if wanted and not configs: raise RuntimeError(f'{figure.paper}: none of its {len(wanted)} runs at {scale} scale has finished, and NIF_LIT_TRAIN=0 forbids to train them')
     record, sections = figure.draw(configs, out, progress)
     write_json(out/f'{figure.name}.json', dict(result=record, scale=scale, runs=[c.name for c in configs], not_run=[c.name for c in wanted if c not in configs], provenance=provenance(),

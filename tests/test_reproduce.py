@@ -306,6 +306,12 @@ def test_a_picture_is_kept_where_only_its_numbers_are_here(tmp_path, monkeypatch
     with pytest.raises(FileNotFoundError, match='whose parameters are not here: smoke-digits-NF'): make(figure, out=out)
     record['test_bits_per_dim'][config.name] += 0.1; (out/'dot.json').write_text(json.dumps(record))     # drawn from another training
     with pytest.raises(RuntimeError, match='made of 1 runs'): make(figure, out=out)
+    other = dataclasses.replace(config, seed=1); run(other, runs=there, progress=False)                   # one trained here, another as numbers: only together where the picture shows both trainings
+    both, record = dataclasses.replace(figure, needs=lambda scale: [config, other]), record | dict(runs=[config.name, other.name], test_bits_per_dim={})
+    experiments.picture(out/'dot.png', lambda: grid_figure({'dot': np.zeros((1, 4, 4, 1), np.uint8)}, 3), [other])
+    for shown, drawn in ((0.0, 2), (0.1, 1)):
+        record['test_bits_per_dim'] = {other.name: experiments.result_of(other)['test_bits_per_dim']['mean'] + shown}
+        (out/'dot.json').write_text(json.dumps(record)); assert len(experiments._alike(both, [config, other], out, None)) == drawn
     monkeypatch.delenv('NIF_LIT_TRAIN'); assert not experiments.at_hand(figure, config, out)
 
 
