@@ -187,12 +187,12 @@ def _take(home):
     return new
 
 
-def run(config, *, runs=None, folder=None, progress=True, parameters=False):
+def run(config, *, runs=None, folder=None, progress=True, parameters=False, callback=None):
     """Trains (or goes on training, or only reads) an Experiment and returns its result dict; `folder` is that of the data.
 
     The run lives in runs/<name>: config.json, model.json, metrics.jsonl, checkpoints, result.json. parameters: train also where only numbers were restored. That happens
     beside them, in runs/<name>/again, and takes their place when it has ended; unless it gives the same bits for every test image, as it does on the machine that made them,
-    its scores are set aside, since they are those of other parameters. Raises what `load` and `fit` raise.
+    its scores are set aside, since they are those of other parameters. callback: that of `fit`. Raises what `load` and `fit` raise.
     """
     home = Path(runs or runs_folder())/config.name
     result = first_does(lambda: _result_of(home) if finished(config, runs=runs, parameters=parameters) else _take(home) if (home/AGAIN/'result.json').exists() else None)
@@ -202,7 +202,7 @@ def run(config, *, runs=None, folder=None, progress=True, parameters=False):
     model = build_model(config.model, data.shape, seed=config.seed, bits=config.bits, steps=config.steps, channels=config.channels, levels=config.levels, bias=config.bias,
                         **{k: v for k, v in dict(low_steps=config.low_steps, low_hidden=config.low_hidden, variant=config.variant).items() if v})
     report = fit(model, data.train, seed=config.seed, images=config.images, minutes=config.minutes, batch_size=config.batch_size, learning_rate=config.learning_rate,
-                 warmup=config.warmup, n_samples=config.n_samples, compute=config.compute, folder=place, progress=progress, describe=f'{config.model} on {config.dataset}, seed {config.seed}')
+                 warmup=config.warmup, n_samples=config.n_samples, compute=config.compute, folder=place, progress=progress, callback=callback, describe=f'{config.model} on {config.dataset}, seed {config.seed}')
     result = _finish(place, config, model, data, report)
     return result if place == home else first_does(lambda: _take(home))
 

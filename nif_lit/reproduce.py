@@ -11,11 +11,11 @@ from pathlib import Path
 from . import architectures, deep, embeddings, off_manifold, paper_and_code, reconstructions, samples, table1, table2, temperature
 from .checks import nearest, whole
 from .data import DATASETS, DataError, write_bytes
-from .experiments import SCALES, at_hand, default_out, finished, keep_record, make, provenance, run, runs_folder, trains
+from .experiments import AGAIN, SCALES, at_hand, default_out, finished, keep_record, make, provenance, run, runs_folder, trains
 from .frechet import find_weights
 from .pictures import gallery, text_table
 from .protocol import dims_at
-from .training import Diverged
+from .training import Diverged, saved_step
 
 # %% ../nbs/39_reproduce.ipynb #fb4f12f6
 FIGURES = {figure.name: figure for figure in (*table2.FIGURES, *table1.FIGURES, *samples.FIGURES, *temperature.FIGURES, *off_manifold.FIGURES, *reconstructions.FIGURES,
@@ -40,8 +40,16 @@ def work(config):
     return (config.images or 6_000 * config.minutes) * pixels * config.steps * config.channels * (config.channels + 64)
 
 
+def _teller(bar, done):
+    "A function that moves a bar to where a run's work stands, which was at `done` when it began."
+    def tell(now):
+        nonlocal done
+        bar.update(now - done); done = now
+    return tell
+
+
 def train_all(configs, *, parameters=(), progress=True, echo=print):
-    """Runs what has not finished, or is here as numbers alone and among `parameters`, with one bar over all of it and an estimate of the time left; returns dict run -> why it could not be trained.
+    """Runs what has not finished, or is here as numbers alone and among `parameters`, with one bar over all of it, which moves with the images, and an estimate of the time left for training; returns dict run -> why it could not be trained.
 
     One run that diverges does not keep the others from training. Raises what else `run` raises, and `Diverged` of a run that is alone.
     """
@@ -53,11 +61,15 @@ def train_all(configs, *, parameters=(), progress=True, echo=print):
         for k, config in enumerate(missing):
             bar.set_description_str(f'run {k + 1} of {len(missing)}: {config.model}, {config.dataset}, seed {config.seed}'); bar.refresh()
             if not progress: echo(f'[{k + 1}/{len(missing)}] {config.model}, {config.dataset}, seed {config.seed}: ' + (f'{config.images:,} images' if config.images else f'{config.minutes:g} minutes'))
-            try: run(config, progress=progress, parameters=config in parameters)
+            home, part = runs_folder()/config.name, lambda images, c=config: work(c) * min(images / c.images, 1) if c.images else 0
+            before = part(config.batch_size * max(saved_step(home/place/'checkpoints') or 0 for place in ('', AGAIN)))
+            bar.total -= before                                                  # what an earlier call trained is neither work nor speed
+            tell = _teller(bar, before)
+            try: run(config, progress=progress, parameters=config in parameters, callback=lambda row: tell(part(row['images'])))
             except Diverged as error:
                 if len(missing) == 1: raise
                 failed[config.name] = str(error)
-            bar.update(work(config))
+            tell(work(config))
     return failed
 
 

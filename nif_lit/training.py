@@ -399,7 +399,7 @@ def _untimed(history, step, batch_size):
 
 
 def fit(model, data, *, seed=0, images=None, minutes=None, batch_size=64, learning_rate=1e-3, warmup=500, clip=5.0, n_samples=1,
-        folder=None, steps_per_dispatch=20, checkpoint_minutes=2.0, progress=True, describe='train', stop_after=None, devices=None, compute='auto', initialise=None):
+        folder=None, steps_per_dispatch=20, checkpoint_minutes=2.0, progress=True, describe='train', stop_after=None, devices=None, compute='auto', initialise=None, callback=None):
     """Trains a Flow in place by maximum likelihood (or its bound) and returns a report dict; saves and resumes in `folder`.
 
     data: (n, *shape) levels or real vectors. Budget: `images` seen, or `minutes` of training, one of them. learning_rate per Adam step,
@@ -408,6 +408,7 @@ def fit(model, data, *, seed=0, images=None, minutes=None, batch_size=64, learni
     stop_after: stop (and save) after that many steps of this call, as a kill would. devices: those that share each batch, default all (`data_mesh`);
     with many processes (`join_processes`) each calls fit with the same arguments, and process 0 alone prints and writes.
     compute: precision of the products inside the coupling nets, 'float32', 'bfloat16' or 'auto' (`with_compute`); the trained model scores in float32.
+    callback: called with each line of metrics.jsonl, a dict, as soon as its steps are done, with a folder or without; what it raises ends the training.
     initialise: set the data-dependent parameters from `data` first. None: unless this model was trained by an earlier fit or comes from `load_model`; then fit
     goes on from its parameters, with a fresh Adam and warm-up. After a training loop of your own, or `nnx.update`, say False. A run that resumes in `folder` never does.
     One process trains in a folder at a time (its file `lock`).
@@ -429,6 +430,7 @@ def fit(model, data, *, seed=0, images=None, minutes=None, batch_size=64, learni
     if not isinstance(initialise, (bool, np.bool_, type(None))): raise ValueError(f'initialise must be True, False or None, got {initialise!r}')
     initialise = bool(initialise) if initialise is not None else not getattr(model, 'initialised', False)
     if compute not in COMPUTES: raise ValueError(f'compute must be one of {COMPUTES}, got {compute!r}')
+    if callback is not None and not callable(callback): raise ValueError(f'callback must be a function of a dict, or None, got {callback!r:.60}')
     compute = fastest_compute() if compute == 'auto' else compute
     host = rectangular('fit', data)
     if host.ndim < 2 or len(host) == 0: raise ValueError(f'data must be (n, ...) with n >= 1, got shape {host.shape}')
@@ -507,6 +509,7 @@ def fit(model, data, *, seed=0, images=None, minutes=None, batch_size=64, learni
                 history.append(row)
                 if writes:
                     with open(folder/'metrics.jsonl', 'a') as file: file.write(json.dumps(row) + '\n')
+                if callback is not None: callback(dict(row))
                 left = '' if minutes is None else f', {max(0, minutes - spent / 60):.1f} min left'
                 bar.set_postfix_str(f'{mean * to_unit:.3f} {unit}{left}'); bar.update(k * batch_size)
                 ended_early = stop_after is not None and step - resumed_at >= stop_after and not done()

@@ -304,9 +304,9 @@ def _other_reading(found, t):
 
 
 def _planes(errors):
-    "PCA of the same M beside the reconstructions, in words."
-    pca = [errors[M].get('pca') for M in sorted(errors, key=int)]
-    return '' if None in pca else '; PCA of the same M: ' + ' → '.join(f"{e['mean']:.3f}" for e in pca)
+    "PCA of the same M, and the mean training image, beside the reconstructions, in words."
+    pca, mean = [errors[M].get('pca') for M in sorted(errors, key=int)], next(iter(errors.values())).get('mean_image')
+    return ('' if None in pca else '; PCA of the same M: ' + ' → '.join(f"{e['mean']:.3f}" for e in pca)) + (f"; the mean training image: {mean['mean']:.3f}" if mean else '')
 
 
 def _reconstruction(row, records):

@@ -123,6 +123,22 @@ def test_a_damaged_file_of_a_run_is_named(tmp_path, monkeypatch):
         (tmp_path/'table2.json').write_text(text); experiments.keep_record(TABLE2, 'smoke', tmp_path, [])                 # no record of ours: nothing to lose
 
 
+def test_the_bar_moves_with_the_images_and_forgets_what_was_trained_before(tmp_path, monkeypatch):
+    monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path)); steps, configs = [], [one(images=6400), one(images=3200, seed=1)]
+    (tmp_path/configs[0].name/'checkpoints'/'step_25').mkdir(parents=True)                                # 1,600 of 6,400 images, by an earlier call
+    class Bar:
+        def __init__(self, total, **how): self.total, self.n = total, 0
+        def __enter__(self): return self
+        def __exit__(self, *why): assert self.n == pytest.approx(self.total) == pytest.approx(work(configs[0]) * 3 / 4 + work(configs[1]))
+        def set_description_str(self, text): pass
+        def refresh(self): pass
+        def update(self, n): self.n += n; steps.append(n / work(configs[0]))
+    monkeypatch.setattr('tqdm.tqdm', Bar)
+    monkeypatch.setattr(reproducing, 'run', lambda c, callback, **how: [callback(dict(images=k)) for k in ((3200, 4800) if c == configs[0] else (1600,))])
+    train_all(configs, echo=lambda text: None)
+    np.testing.assert_allclose(steps, [1 / 4, 1 / 4, 1 / 4, 1 / 4, 1 / 4])
+
+
 def test_a_budget_in_minutes_is_told_in_minutes(tmp_path, monkeypatch):
     monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path)); monkeypatch.setattr(reproducing, 'run', lambda *a, **k: None); said = []
     train_all([one(images=None, minutes=1.5)], progress=False, echo=said.append)

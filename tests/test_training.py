@@ -28,7 +28,9 @@ def equal(a, b): return all((np.asarray(x) == np.asarray(y)).all() for x, y in z
 
 
 def test_training_lowers_the_loss():
-    report = fit(NIF((4, 4, 1), 3, **SMALL), data(), images=8 * 150, **SETTINGS)
+    told = []
+    report = fit(NIF((4, 4, 1), 3, **SMALL), data(), images=8 * 150, callback=told.append, **SETTINGS)
+    assert told == report['history'] and told[0] is not report['history'][0]
     losses = [row['bits_per_dim'] for row in report['history']]
     assert report['images'] == 1200 and losses[-1] < losses[0] - 0.3
 
@@ -269,7 +271,7 @@ def test_vectors_train_and_constant_columns_raise():
                                           (dict(clip=0), 'clip.*positive'), (dict(clip=-1), 'clip'), (dict(clip=float('nan')), 'clip'), (dict(clip='5'), 'clip'), (dict(warmup=float('nan')), 'warmup'), (dict(warmup=-5), 'warmup'), (dict(warmup=True), 'warmup'),
                                           (dict(stop_after=0), 'stop_after'), (dict(images='100'), 'images'), (dict(images=10.5), 'images.*whole'), (dict(images=True), 'images'), (dict(images=None, minutes='1'), 'minutes'), (dict(images=None, minutes=float('nan')), 'minutes'),
                                           (dict(learning_rate=lambda step: 1e-3), 'learning_rate'), (dict(learning_rate=np.ones(2)), 'learning_rate'), (dict(learning_rate=float('inf')), 'learning_rate'), (dict(learning_rate=None), 'learning_rate'),
-                                          (dict(seed=1.5), 'seed'), (dict(seed=None), 'seed'), (dict(n_samples=2.0), 'n_samples'), (dict(steps_per_dispatch='3'), 'steps_per_dispatch'), (dict(checkpoint_minutes=float('nan')), 'checkpoint_minutes'), (dict(initialise='yes'), 'initialise')])
+                                          (dict(seed=1.5), 'seed'), (dict(seed=None), 'seed'), (dict(n_samples=2.0), 'n_samples'), (dict(steps_per_dispatch='3'), 'steps_per_dispatch'), (dict(checkpoint_minutes=float('nan')), 'checkpoint_minutes'), (dict(initialise='yes'), 'initialise'), (dict(callback=3), 'callback must be a function')])
 def test_bad_arguments(change, word):
     with pytest.raises(ValueError, match=word): fit(NF((4, 4, 1), **SMALL), data(), **(SETTINGS | dict(images=8) | change))
 
