@@ -222,10 +222,10 @@ def asked_for(rows, n, configs):
 
 
 def borrowed_told(rows, shares):
-    "What stands in for the seeds that a model of one seed lacks, with a leading comma, or ''."
+    "What stands in for the seeds that a model of one seed lacks, in a sentence, or ''."
     if all(len(r['seeds']) > 1 for r in rows.values()): return ''
-    if 'against' not in shares: return ', over images alone, so that another training may decide otherwise'
-    return f", for one seed of what seeds do to the model that has several, {shares['against']:.1%} of the NF's KID (one deviation), if that is more than its own error"
+    if 'against' not in shares: return 'For one seed these are over images alone, and another training may decide otherwise. '
+    return f"A model of one seed borrows what seeds do to the one that has several, {shares['against']:.1%} of the NF's KID (one deviation), if that is more than its own error. "
 
 
 def apart_told(apart):
@@ -257,7 +257,7 @@ def draw(configs, out, progress=True):
         record[name] = dict(n=n, n_reference=one['n_reference'], n_sweep=SIZES[cs[0].scale]['sweep'], name=what, bits=one['bits'], asked=asked_for(rows, n, cs), weights=one['weights'], compute=one['compute'], samplers=MEANINGS, rows=rows, floor=floor, borrowed=shares, apart=draws_apart(cs, SIZES[cs[0].scale]['sweep']), published=printed.get(name, {}))
         header = tuple(what if h == 'distance' else h.replace('KID', one['kid']['name']) for h in HEADER)
         note = (f"{what} and {one['kid']['name']} (± se) of n = {n:,} samples against {one['n_reference']:,} test images at {one['bits']} bits, in the last column both against their 8-bit originals; lower is better. trained: noise N(0, sΣ); released: N(0, s²I), as the released code draws; at s = 0 both are one. Best s, and the NF's best t (on the variance): chosen on training images from sweeps of n = {record[name]['n_sweep']:,}. "
-                f"{points_told(rows)}{'*: at the end of the grid, so that a better one may lie beyond it. ' if any(c['at_edge'] for r in rows.values() for by in r['choices'].values() for c in by.values()) else ''}{asked_told(record[name]['asked'], n)}± in the distance: the deviation over seeds, where there are several; ± in KID: over images or, if that is more, over seeds. Against the NF at t = 1, of the same seeds: the change of the distance, and nearer or farther by KID at two standard errors{borrowed_told(rows, shares)}. {apart_told(record[name]['apart'])}The last row is what a perfect model would get at that row's n: a Fréchet distance has a part that n makes and that no model can lose, so a change in percent understates what happens to the rest. Published: FID of 2048 features from 25,000 samples through another image path, on another scale" + ('.' if what == 'FID' else f', never comparable with {what}; compare the order and the change.'))
+                f"{points_told(rows)}{'*: at the end of the grid, so that a better one may lie beyond it. ' if any(c['at_edge'] for r in rows.values() for by in r['choices'].values() for c in by.values()) else ''}{asked_told(record[name]['asked'], n)}± in the distance: the deviation over seeds, where there are several; ± in KID: over images or, if that is more, over seeds. Against the NF at t = 1, of the same seeds: the change of the distance, and nearer or farther by KID at two standard errors. {borrowed_told(rows, shares)}{apart_told(record[name]['apart'])}The last row is what a perfect model would get at that row's n: a Fréchet distance has a part that n makes and that no model can lose, so a change in percent understates what happens to the rest. Published: FID of 2048 features from 25,000 samples through another image path, on another scale" + ('.' if what == 'FID' else f', never comparable with {what}; compare the order and the change.'))
         sections.append(dict(title=f'Distance to the data, {name} (Table 1)', caption=note, table=(header, cells_of(rows, models, record[name]['published'], floor))))
         if any(m != 'NF' for m in rows):
             save_png(distances_figure(rows, f'{what} to the test set, n = {n:,}'), out/f'table1_{name}.png')
