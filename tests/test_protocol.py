@@ -105,7 +105,7 @@ def test_the_nf_is_tuned_as_the_nif_is(monkeypatch, tmp_path):
 
 def test_a_row_of_table_1_says_its_seeds_its_edge_and_when_kid_disagrees():
     "A star only where the grid ended; KID is named only where it contradicts the distance; the NF's gain by t is over the seeds whose t was tuned."
-    def at(frechet, seeds, factor=1.0, t=1.0): return dict(frechet=float(np.mean(frechet)), kid=0.001, se=0.0001, recall=0.5, coverage=0.5, originals=1.0, originals_kid=0.002, originals_se=0.0001, values=frechet, seeds=seeds, factors=[factor] * len(seeds), temperatures=[t] * len(seeds))
+    def at(frechet, seeds, factor=1.0, t=1.0): return dict(frechet=float(np.mean(frechet)), kid=0.001, se=0.0001, precision=0.5, recall=0.5, coverage=0.5, originals=1.0, originals_kid=0.002, originals_se=0.0001, values=frechet, seeds=seeds, factors=[factor] * len(seeds), temperatures=[t] * len(seeds))
     def versus(ratio, verdict): return dict(ratio=ratio, verdict=verdict)
     choice = lambda edge, **k: dict(at_edge=edge, **k)
     rows = {'NF': dict(scores=dict(trained={'1': at([2.0, 4.0], [0, 1]), 'best': at([1.0], [0], t=0.5)}), against={}, choices={'0': dict(trained=choice(True, points=[dict(t=0.5), dict(t=1.0)])), '1': {}}),
