@@ -392,14 +392,15 @@ def make(figure, *, scale='smoke', out=None, runs=None, progress=True, seeds=Non
     wanted = [c for c in needed if all(getattr(c, k) == v for k, v in choice.items() if v is not None) and (seeds is None or c.seed < seeds)]
     if needed and not wanted: raise ValueError(f"{figure.paper} uses no run of {', '.join(f'{k}={v!r}' for k, v in choice.items() if v is not None)} at {scale} scale")
     out = Path(out or default_out(scale, needed, wanted, seeds=seeds, **choice))
-    if wanted: keep_record(figure, scale, out, wanted if trains() else [c for c in wanted if at_hand(figure, c, out, runs=runs)])
+    drawn_of = lambda: _alike(figure, [c for c in wanted if at_hand(figure, c, out, runs=runs)], out, runs)
+    if wanted: keep_record(figure, scale, out, wanted if trains() else drawn_of())
     for config in wanted:
         if trains(): run(config, runs=runs, progress=progress, parameters=figure.parameters)
-    configs = _alike(figure, [c for c in wanted if at_hand(figure, c, out, runs=runs)], out, runs)
+    configs = drawn_of()
     if wanted and not configs: raise RuntimeError(f'{figure.paper}: none of its {len(wanted)} runs at {scale} scale has finished, and NIF_LIT_TRAIN=0 forbids to train them')
     record, sections = figure.draw(configs, out, progress)
     write_json(out/f'{figure.name}.json', dict(result=record, scale=scale, runs=[c.name for c in configs], not_run=[c.name for c in wanted if c not in configs], provenance=provenance(),
-                                               test_bits_per_dim={c.name: run(c, runs=runs)['test_bits_per_dim']['mean'] for c in configs}, **({'pictures_of': kept} if (kept := _drawn_by(figure, configs, out, runs)) else {})))
+                                               test_bits_per_dim={c.name: result_of(c, runs=runs)['test_bits_per_dim']['mean'] for c in configs}, **({'pictures_of': kept} if (kept := _drawn_by(figure, configs, out, runs)) else {})))
     return record, sections
 
 # %% ../nbs/25_experiments.ipynb #c90b62d7

@@ -328,6 +328,7 @@ def test_a_picture_is_kept_where_only_its_numbers_are_here(tmp_path, monkeypatch
     for shown, drawn in ((0.0, 2), (0.1, 1)):
         record['test_bits_per_dim'] = {other.name: experiments.result_of(other)['test_bits_per_dim']['mean'] + shown}
         (out/'dot.json').write_text(json.dumps(record)); assert len(experiments._alike(both, [config, other], out, None)) == drawn
+    with pytest.raises(RuntimeError, match='made of 2 runs'): make(both, out=out)                           # and the record of both is not replaced by one of the half
     monkeypatch.delenv('NIF_LIT_TRAIN'); assert not experiments.at_hand(figure, config, out)
 
 
