@@ -1,12 +1,25 @@
 import atexit
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 
 if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:                              # one compilation for all workers, notebooks and commands of a session; none is left behind
     os.environ['JAX_COMPILATION_CACHE_DIR'] = tempfile.mkdtemp(prefix='nif_lit_compiled_')
     atexit.register(shutil.rmtree, os.environ['JAX_COMPILATION_CACHE_DIR'], ignore_errors=True)
     os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
+
+# Compiling many small programs once each is most of what the tests do, so here the compiler hurries: less optimisation, and loops written without the slow fusion emitters. NIF_LIT_HASTE=0 compiles as a user does.
+EMITTERS = '--xla_cpu_use_fusion_emitters=false'
+HASTE = os.environ.get('NIF_LIT_HASTE', '1') != '0'
+if HASTE and 'NIF_LIT_HASTE' not in os.environ:                                # once, before there are workers: a jaxlib that does not know the flag would end every process
+    os.environ['NIF_LIT_HASTE'] = '1'
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {EMITTERS}".strip()
+    if subprocess.run([sys.executable, '-c', 'import jax; jax.devices()'], env=os.environ | dict(XLA_FLAGS=flags, JAX_PLATFORMS='cpu'), capture_output=True).returncode == 0: os.environ['XLA_FLAGS'] = flags
+    os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
+COMPILED_IN_FULL = {'JAX_DISABLE_MOST_OPTIMIZATIONS': '0', 'XLA_FLAGS': os.environ.get('XLA_FLAGS', '').replace(EMITTERS, '').strip()} if HASTE else {}      # environments of a process: as a user's,
+TRAINS = {'JAX_DISABLE_MOST_OPTIMIZATIONS': '0', 'XLA_FLAGS': f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=1".strip()} if HASTE else {}         # and between the two, for what also computes
 
 import jax
 import pytest

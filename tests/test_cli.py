@@ -14,7 +14,7 @@ COMMANDS = ('reproduce', 'train', 'evaluate', 'sample', 'embed', 'data')
 
 
 def call(*arguments, cwd=None, **env):
-    return subprocess.run([sys.executable, '-W', 'error::DeprecationWarning:nif_lit', '-c', 'from nif_lit.cli import main; main()', *map(str, arguments)], capture_output=True, text=True, cwd=cwd, timeout=500, env=os.environ | {'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'} | env)      # small programs, once each: compiling them is most of the work
+    return subprocess.run([sys.executable, '-W', 'error::DeprecationWarning:nif_lit', '-c', 'from nif_lit.cli import main; main()', *map(str, arguments)], capture_output=True, text=True, cwd=cwd, timeout=500, env=os.environ | env)
 
 
 def test_help_has_examples_everywhere():

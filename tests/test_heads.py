@@ -146,9 +146,9 @@ def test_derivatives_of_the_density(N, M, t, s, covariance, x64):
     point = (params, h, scales)
     along = jax.tree.map(lambda v: jax.random.normal(jax.random.key(v.size), v.shape), point)
     by = (0, 1, 2)
-    for f in (lambda g: jax.grad(g, by)(*point), lambda g: jax.jvp(jax.grad(g, by), point, along)[1]):
+    for f in (lambda g: jax.jit(jax.grad(g, by))(*point), lambda g: jax.jit(lambda p, v: jax.jvp(jax.grad(g, by), p, v)[1])(point, along)):
         for a, b in zip(jax.tree.leaves(f(ours)), jax.tree.leaves(f(reference)), strict=True): check(a, b, rtol=1e-8, atol=1e-8)
-    check(jax.jacfwd(ours, 1)(*point), jax.jacrev(ours, 1)(*point), rtol=1e-10, atol=1e-10)
+    check(jax.jit(jax.jacfwd(ours, 1))(*point), jax.jit(jax.jacrev(ours, 1))(*point), rtol=1e-10, atol=1e-10)
 
 
 def test_the_fast_derivative_in_float32():

@@ -76,7 +76,7 @@ def losses(report): return [row['loss'] for row in report['history']]
 
 
 def start(script, tmp_path, devices, *arguments):
-    env = os.environ | dict(XLA_FLAGS=f'--xla_force_host_platform_device_count={devices}', JAX_PLATFORMS='cpu', OMP_NUM_THREADS='1')
+    env = os.environ | dict(XLA_FLAGS=f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}", JAX_PLATFORMS='cpu', OMP_NUM_THREADS='1', JAX_ENABLE_COMPILATION_CACHE='false')         # the number of devices is not in the key of a kept compilation
     script = script.format(tests=os.path.dirname(__file__), place=str(tmp_path))
     return subprocess.Popen([sys.executable, '-c', script, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
 

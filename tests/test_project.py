@@ -9,6 +9,7 @@ import sys
 import tomllib
 from pathlib import Path
 import pytest
+from conftest import COMPILED_IN_FULL, TRAINS
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted(p.name for p in (ROOT/'nbs').glob('*.ipynb'))
@@ -59,13 +60,14 @@ def test_outputs_are_committed_and_without_errors(name):
 
 
 TRAINING = [name for name in NOTEBOOKS if name[:2] in ('25', '26', '28', '30', '31', '32', '33', '34', '35', '36', '37', '39', '42')]     # they share runs: one worker, one after the other
+IN_FULL = ('12',)                                                               # the models, compiled as a user's are; the other notebooks in haste (see conftest.py)
 
 
 @pytest.mark.parametrize('name', [pytest.param(name, marks=pytest.mark.xdist_group('runs')) if name in TRAINING else name for name in NOTEBOOKS])
 def test_each_notebook_runs_in_its_own_process(name, copy, tmp_path_factory):
     shared = tmp_path_factory.getbasetemp()/'runs'
-    hasty = {'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'} if name == '11_glow.ipynb' else {}                # it compiles many small programs once each: half the time
-    tool('nbdev_test', '--path', f'nbs/{name}', '--n_workers', '0', cwd=copy, NIF_SCALE='smoke', NIF_LIT_RUNS=str(shared), **hasty)
+    how = COMPILED_IN_FULL if name[:2] in IN_FULL else TRAINS if name in TRAINING else {}
+    tool('nbdev_test', '--path', f'nbs/{name}', '--n_workers', '0', cwd=copy, NIF_SCALE='smoke', NIF_LIT_RUNS=str(shared), **how)
 
 
 def imports(path):
