@@ -13,8 +13,7 @@ if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:                              #
 # Compiling many small programs once each is most of what the tests do, so here the compiler hurries: less optimisation, and loops written without the slow fusion emitters. NIF_LIT_HASTE=0 compiles as a user does.
 EMITTERS = '--xla_cpu_use_fusion_emitters=false'
 HASTE = os.environ.get('NIF_LIT_HASTE', '1') != '0'
-if HASTE and 'NIF_LIT_HASTE' not in os.environ:                                # once, before there are workers: a jaxlib that does not know the flag would end every process
-    os.environ['NIF_LIT_HASTE'] = '1'
+if HASTE and 'PYTEST_XDIST_WORKER' not in os.environ and EMITTERS not in os.environ.get('XLA_FLAGS', ''):      # once, and workers inherit it: a jaxlib that does not know the flag would end every process
     flags = f"{os.environ.get('XLA_FLAGS', '')} {EMITTERS}".strip()
     if subprocess.run([sys.executable, '-c', 'import jax; jax.devices()'], env=os.environ | dict(XLA_FLAGS=flags, JAX_PLATFORMS='cpu'), capture_output=True).returncode == 0: os.environ['XLA_FLAGS'] = flags
     os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')

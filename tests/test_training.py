@@ -47,6 +47,8 @@ def test_resume_equals_never_stopped(tmp_path, stops):
     steps = [json.loads(line)['step'] for line in (tmp_path/'parts'/'metrics.jsonl').read_text().splitlines()]
     assert steps == sorted(set(steps)) and steps[-1] == 14
     assert equal(load_model(tmp_path/'parts'), whole)
+    alone = make(); fit(alone, data(), images=8 * 14, **SETTINGS)
+    assert equal(alone, whole)                                                  # a folder changes no bit
     other = make()
     fit(other, data(), images=8 * 14, seed=1, **SETTINGS)
     assert not equal(whole, other)
