@@ -27,6 +27,7 @@ def _small_factor(K):
     return jax.lax.fori_loop(0, n, eliminate, jnp.concatenate([K, jnp.eye(n, dtype=K.dtype)], 1))[:, n:]
 
 
+@jax.jit                                                                        # a call outside jit would compile its loops each time
 def _blocked_factor(K):
     "L⁻¹ for any M: elimination by panels of 32 columns, the identity beside K."
     M, n = len(K), min(BLOCK, len(K))

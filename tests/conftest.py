@@ -8,7 +8,7 @@ import tempfile
 if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:                              # one compilation for all workers, notebooks and commands of a session; none is left behind
     os.environ['JAX_COMPILATION_CACHE_DIR'] = tempfile.mkdtemp(prefix='nif_lit_compiled_')
     atexit.register(shutil.rmtree, os.environ['JAX_COMPILATION_CACHE_DIR'], ignore_errors=True)
-    os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
+    os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
 
 # Compiling many small programs once each is most of what the tests do, so here the compiler hurries: less optimisation, and loops written without the slow fusion emitters. NIF_LIT_HASTE=0 compiles as a user does.
 EMITTERS = '--xla_cpu_use_fusion_emitters=false'
