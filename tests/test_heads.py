@@ -77,6 +77,25 @@ def test_bound(x64):
     check(bound.embed(hs), closed.embed(hs))
 
 
+@pytest.mark.parametrize('n', [2, 16, 35])
+def test_draws_in_one_program_are_those_one_by_one(n, x64):
+    "Outside jit the draws come one after the other, inside up to 16 of them in one batch: the same keys, the same numbers."
+    flow = Flow(Chain(generic(GaussianInjection(3, 2, rngs=nnx.Rngs(3)), 3, 0.3)), StandardNormal(2))
+    model, x, key = NoisyInjective(generic(GaussianInjection(4, 3, rngs=nnx.Rngs(4)), 4, 0.3), flow), jnp.ones((2, 4)), jax.random.key(7)
+    inside = jax.jit(lambda x, key: model.log_prob(x, key=key, n_samples=n))(x, key)
+    check(inside, model.log_prob(x, key=key, n_samples=n), rtol=1e-10)
+    assert np.abs(np.asarray(inside - model.log_prob(x, key=jax.random.key(8), n_samples=n))).min() > 1e-6
+
+
+def test_outside_jit_a_second_call_compiles_nothing(caplog):
+    def compiled(x):
+        caplog.clear()
+        with jax.log_compiles(): jax.block_until_ready(injection.inverse(x, key=jax.random.key(0)))
+        return [r.getMessage() for r in caplog.records if 'Finished XLA compilation' in r.getMessage()]
+    injection = GaussianInjection(11, 6, rngs=nnx.Rngs(0))
+    assert compiled(jnp.ones((3, 11))) and not compiled(jnp.zeros((3, 11)))
+
+
 def test_bound_through_a_flow_that_is_noisy_itself(x64):
     outer, inner = (generic(GaussianInjection(n, m, rngs=nnx.Rngs(n)), n, 0.3) for n, m in ((4, 3), (3, 2)))
     (A1, b1, S1), (A2, b2, S2) = dense(outer), dense(inner)
