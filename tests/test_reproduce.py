@@ -61,7 +61,7 @@ def test_a_name_of_a_run_survives_new_fields():
 
 def test_what_has_not_run_is_said_and_what_was_cut_off_goes_on(tmp_path, monkeypatch):
     monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path/'runs'))
-    monkeypatch.setitem(SCALES['smoke'], 'digits', SCALES['smoke']['digits'] | dict(images=640, steps=1, channels=4))
+    monkeypatch.setitem(SCALES['smoke'], 'digits', SCALES['smoke']['digits'] | dict(images=640, levels=1, steps=1, channels=4))
     monkeypatch.setenv('NIF_LIT_TRAIN', '0')
     with pytest.raises(RuntimeError, match='none of its 12 runs'): make(TABLE2, out=tmp_path)
     nf, nif = [c for c in plan('smoke') if c.seed == 0][:2]
@@ -86,7 +86,7 @@ def test_what_has_not_run_is_said_and_what_was_cut_off_goes_on(tmp_path, monkeyp
 
 def test_one_figure_that_fails_does_not_take_the_others_with_it(tmp_path, monkeypatch):
     monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path/'runs'))
-    monkeypatch.setitem(SCALES['smoke'], 'digits', SCALES['smoke']['digits'] | dict(images=640, steps=1, channels=4))
+    monkeypatch.setitem(SCALES['smoke'], 'digits', SCALES['smoke']['digits'] | dict(images=640, levels=1, steps=1, channels=4))
     for name in ('table2', 'fig7'): monkeypatch.setitem(FIGURES, name, dataclasses.replace(FIGURES[name], needs=lambda scale, name=name: [c for c in plan('smoke', seeds=1) if c.model in ('NF', 'NIF-8') and (name == 'table2' or c.model == 'NF')]))
     fit, said = experiments.fit, []
     def diverges(model, *args, **how):
@@ -176,7 +176,7 @@ def test_one_seed_borrows_the_spread_of_others():
 def test_a_record_is_not_replaced_by_a_part_of_it(tmp_path, monkeypatch):
     from nif_lit.experiments import default_out, write_json
     monkeypatch.setenv('NIF_LIT_TRAIN', '0'); monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path/'runs')); monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(SCALES['smoke'], 'digits', SCALES['smoke']['digits'] | dict(images=640, steps=1, channels=4))
+    monkeypatch.setitem(SCALES['smoke'], 'digits', SCALES['smoke']['digits'] | dict(images=640, levels=1, steps=1, channels=4))
     needed = TABLE2.needs('smoke'); nf, nif = needed[0], [c for c in needed if c.model == 'NIF-8'][0]
     run(nf, progress=False)
     for held, refused in ((nf.name, False), (nif.name, True), ('a-run-of-another-config', False)):
@@ -213,7 +213,7 @@ def test_unpaired_scores_are_refused(a, b):
 
 
 def test_numbers_without_parameters_serve_what_is_made_of_numbers(tmp_path, monkeypatch):
-    monkeypatch.setitem(SCALES['smoke'], 'digits', SCALES['smoke']['digits'] | dict(images=640, steps=1, channels=4))
+    monkeypatch.setitem(SCALES['smoke'], 'digits', SCALES['smoke']['digits'] | dict(images=640, levels=1, steps=1, channels=4))
     nf, nif = [c for c in plan('smoke') if c.seed == 0][:2]
     here, there, kept = (tmp_path/name for name in ('here', 'there', 'kept'))
     for config in (nf, nif): run(config, runs=here, progress=False)
@@ -253,7 +253,7 @@ def test_numbers_without_parameters_serve_what_is_made_of_numbers(tmp_path, monk
 
 
 def test_scores_never_meet_other_parameters(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(SCALES['smoke'], 'digits', SCALES['smoke']['digits'] | dict(images=640, steps=1, channels=4))
+    monkeypatch.setitem(SCALES['smoke'], 'digits', SCALES['smoke']['digits'] | dict(images=640, levels=1, steps=1, channels=4))
     config = next(c for c in plan('smoke', seeds=1) if c.model == 'NF')
     here, there = tmp_path/'here', tmp_path/'there'
     bits = run(config, runs=here, progress=False)['test_bits']
@@ -302,7 +302,7 @@ def test_scores_never_meet_other_parameters(tmp_path, monkeypatch, capsys):
 
 
 def test_a_picture_is_kept_where_only_its_numbers_are_here(tmp_path, monkeypatch):
-    monkeypatch.setitem(SCALES['smoke'], 'digits', SCALES['smoke']['digits'] | dict(images=640, steps=1, channels=4))
+    monkeypatch.setitem(SCALES['smoke'], 'digits', SCALES['smoke']['digits'] | dict(images=640, levels=1, steps=1, channels=4))
     config = next(c for c in plan('smoke', seeds=1) if c.model == 'NF')
     def draw(configs, out, progress):
         experiments.picture(out/'dot.png', lambda: grid_figure({'dot': np.zeros((1, 4, 4, 1), np.uint8)}, 3), configs)
@@ -333,7 +333,7 @@ def test_a_picture_is_kept_where_only_its_numbers_are_here(tmp_path, monkeypatch
 
 
 def test_parameters_of_another_step_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setitem(SCALES['smoke'], 'digits', SCALES['smoke']['digits'] | dict(images=640, steps=1, channels=4))
+    monkeypatch.setitem(SCALES['smoke'], 'digits', SCALES['smoke']['digits'] | dict(images=640, levels=1, steps=1, channels=4))
     config = next(c for c in plan('smoke', seeds=1) if c.model == 'NF')
     result = run(config, runs=tmp_path, progress=False)
     experiments.load_run(config, runs=tmp_path)
