@@ -17,7 +17,7 @@ import numpy as np
 from flax import nnx
 from jax.scipy.linalg import lu, solve_triangular
 from .checks import data_shape, real_array, whole
-from .layer import Chain, Layer, batch_draw, documented, expect_shape, inverse_of, needs_noise, rngs_of
+from .layer import Chain, Layer, batch_draw, documented, expect_shape, inverse_of, needs_noise, rngs_of, scaled_normal, zeros_of
 
 # %% ../nbs/10_bijections.ipynb #c88212af
 @documented
@@ -83,7 +83,7 @@ class ActNorm(Layer):
 
     def __init__(self, channels):
         channels = whole('channels', channels)
-        self.shift, self.log_scale = nnx.Param(jnp.zeros(channels)), nnx.Param(jnp.zeros(channels))
+        self.shift, self.log_scale = nnx.Param(zeros_of(channels)), nnx.Param(zeros_of(channels))
 
     def forward(self, z, *, key=None, s=1.0):
         expect_channels('ActNorm.forward', z, self.shift.shape[-1])
@@ -104,16 +104,23 @@ class ActNorm(Layer):
         return self.inverse(x)[0]
 
 # %% ../nbs/10_bijections.ipynb #87499a05
+@partial(jax.jit, static_argnums=1)
+def _rotation(key, channels):
+    "A random rotation as W = P L U: P, the signs of the diagonal of U, L and U beside their diagonals, and the logarithms of that of U."
+    P, L, U = lu(jnp.linalg.qr(jax.random.normal(key, (channels, channels)))[0])
+    d = jnp.diag(U)
+    return P, jnp.sign(d), jnp.tril(L, -1), jnp.triu(U, 1), jnp.log(jnp.abs(d))
+
+
 @documented
 class InvertibleConv1x1(Layer):
     "z = W x at every pixel, W (C, C) in LU form, starting at a random rotation. Works on (batch, ..., C); raises `ValueError` for another C. [paper A.10]"
 
     def __init__(self, channels, *, rngs=None):
         channels = whole('channels', channels)
-        W, _ = jnp.linalg.qr(jax.random.normal(rngs_of(rngs).params(), (channels, channels)))
-        P, L, U = lu(W)
-        self.P, self.sign = Fixed(P), Fixed(jnp.sign(jnp.diag(U)))
-        self.L, self.U, self.log_d = nnx.Param(jnp.tril(L, -1)), nnx.Param(jnp.triu(U, 1)), nnx.Param(jnp.log(jnp.abs(jnp.diag(U))))
+        P, sign, L, U, log_d = _rotation(rngs_of(rngs).params(), channels)
+        self.P, self.sign = Fixed(P), Fixed(sign)
+        self.L, self.U, self.log_d = nnx.Param(L), nnx.Param(U), nnx.Param(log_d)
 
     def factors(self):
         "P, the unit lower L and the upper U."
@@ -159,7 +166,7 @@ def conv3x3(x, kernel, *, backend=None, compute=None):
 
 def he_normal(key, shape):
     "Normal with variance 2 / fan-in; all axes but the last are fan-in."
-    return jax.random.normal(key, shape) * math.sqrt(2 / max(1, math.prod(shape[:-1])))
+    return scaled_normal(key, shape, math.sqrt(2 / max(1, math.prod(shape[:-1]))))
 
 
 @documented
@@ -173,9 +180,9 @@ class ConvNet(nnx.Module):
     def __init__(self, C_in, C_out, channels, *, rngs=None):
         C_in, C_out, channels = whole('C_in', C_in, 0), whole('C_out', C_out), whole('channels', channels)
         rngs, self.compute = rngs_of(rngs), None
-        self.k1, self.b1 = nnx.Param(he_normal(rngs.params(), (3, 3, C_in, channels))), nnx.Param(jnp.zeros(channels))
-        self.k2, self.b2 = nnx.Param(he_normal(rngs.params(), (channels, channels))), nnx.Param(jnp.zeros(channels))
-        self.k3, self.b3 = nnx.Param(jnp.zeros((3, 3, channels, C_out))), nnx.Param(jnp.zeros(C_out))
+        self.k1, self.b1 = nnx.Param(he_normal(rngs.params(), (3, 3, C_in, channels))), nnx.Param(zeros_of(channels))
+        self.k2, self.b2 = nnx.Param(he_normal(rngs.params(), (channels, channels))), nnx.Param(zeros_of(channels))
+        self.k3, self.b3 = nnx.Param(zeros_of(3, 3, channels, C_out)), nnx.Param(zeros_of(C_out))
 
     def __call__(self, x):
         if x.ndim != 4 or x.shape[-1] != self.k1.shape[-2]:
@@ -192,8 +199,8 @@ class MLP(nnx.Module):
     def __init__(self, D_in, D_out, hidden=128, depth=2, *, rngs=None):
         D_in, D_out, hidden, depth = whole('D_in', D_in, 0), whole('D_out', D_out), whole('hidden', hidden), whole('depth', depth, 0)
         rngs, sizes = rngs_of(rngs), [D_in] + [hidden] * depth + [D_out]
-        self.weights = nnx.List([nnx.Param(he_normal(rngs.params(), (a, b)) if k < depth else jnp.zeros((a, b))) for k, (a, b) in enumerate(zip(sizes, sizes[1:]))])
-        self.biases = nnx.List([nnx.Param(jnp.zeros(b)) for b in sizes[1:]])
+        self.weights = nnx.List([nnx.Param(he_normal(rngs.params(), (a, b)) if k < depth else zeros_of(a, b)) for k, (a, b) in enumerate(zip(sizes, sizes[1:]))])
+        self.biases = nnx.List([nnx.Param(zeros_of(b)) for b in sizes[1:]])
 
     def __call__(self, x):
         expect_channels('MLP', x, self.weights[0].shape[0])
@@ -285,7 +292,7 @@ class Standardise(Layer):
 
     def __init__(self, D):
         D = whole('D', D)
-        self.mean, self.deviation = Fixed(jnp.zeros(D)), Fixed(jnp.ones(D))
+        self.mean, self.deviation = Fixed(zeros_of(D)), Fixed(jnp.ones(D))
 
     def forward(self, z, *, key=None, s=1.0):
         expect_shape('Standardise.forward', z, self.mean.shape)
@@ -394,6 +401,12 @@ def _copies(step, n, rngs):
     return parts
 
 
+def _stacked(*leaves):
+    "The leaves along a new first axis; numbers that are known are put together in memory, without a program for each shape."
+    known = not any(isinstance(leaf, jax.core.Tracer) or jax.dtypes.issubdtype(jnp.result_type(leaf), jax.dtypes.extended) for leaf in leaves)
+    return jax.device_put(np.stack([np.asarray(leaf) for leaf in leaves])) if known else jnp.stack(leaves)
+
+
 @documented
 class Repeat(Layer):
     """`n` copies of a shape-preserving layer in one scan; `step(rngs)` makes one copy, each with its own parameters.
@@ -405,7 +418,7 @@ class Repeat(Layer):
     def __init__(self, step, n, *, rngs=None, remat=True):
         n = whole('n', n)
         parts = _copies(step, n, rngs_of(rngs))
-        self.step = nnx.merge(parts[0][0], jax.tree.map(lambda *leaves: jnp.stack(leaves), *[state for _, state in parts]))
+        self.step = nnx.merge(parts[0][0], jax.tree.map(_stacked, *[state for _, state in parts]))
         self.n, self.remat = n, remat
 
     stochastic = property(lambda self: self.step.stochastic)

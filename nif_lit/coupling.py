@@ -14,7 +14,7 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 from .checks import whole
 from .gaussian import glorot_normal
-from .layer import Layer, batch_draw, check_scale, documented, expect_shape, keys_for, needs_noise, noise_key, rngs_of
+from .layer import Layer, batch_draw, check_scale, documented, expect_shape, keys_for, needs_noise, noise_key, rngs_of, zeros_of
 
 # %% ../nbs/08_stochastic_coupling.ipynb #9a612154
 def _conditional(A, b, log_sigma, x, e):
@@ -48,7 +48,7 @@ class StochasticCoupling(Layer):
         rngs = rngs_of(rngs)
         self.N, self.M = N, M
         self.A1, self.A2 = (nnx.Param(glorot_normal(rngs.params(), n, m)) for n, m in zip(N, M))
-        self.log_sigma1, self.log_sigma2 = (nnx.Param(jnp.zeros(n)) for n in N)
+        self.log_sigma1, self.log_sigma2 = (nnx.Param(zeros_of(n)) for n in N)
         self.net1, self.net2 = self._net(N[1], N[0], hidden, rngs), self._net(M[0], N[1], hidden, rngs)
 
     @staticmethod

@@ -12,7 +12,7 @@ from flax import nnx
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 from .checks import whole
-from .layer import Layer, batch_draw, check_scale, documented, expect_shape, needs_noise, noise_key, rngs_of
+from .layer import Layer, batch_draw, check_scale, documented, expect_shape, needs_noise, noise_key, rngs_of, scaled_normal, zeros_of
 
 # %% ../nbs/05_gaussian_nif.ipynb #1089321d
 BLOCK = 32
@@ -75,7 +75,7 @@ def _gram_jvp(primals, tangents):
 # %% ../nbs/05_gaussian_nif.ipynb #00da5bd2
 def glorot_normal(key, N, M):
     "A random N by M matrix with the Glorot variance 2 / (N + M), as the released code starts A."
-    return jax.random.normal(key, (N, M)) * jnp.sqrt(2 / (N + M))
+    return scaled_normal(key, (N, M), jnp.sqrt(2 / (N + M)))
 
 
 COVARIANCES = ('diagonal', 'isotropic', 'dense')
@@ -99,9 +99,9 @@ class GaussianInjection(Layer):
         key = (rngs_of(rngs)).params()
         self.N, self.M, self.bias, self.covariance = N, M, bias, covariance
         self.A = nnx.Param(glorot_normal(key, N, M))
-        self.b = (nnx.Param if bias else nnx.Variable)(jnp.zeros(N))
-        self.log_sigma = nnx.Param(jnp.zeros(() if covariance == 'isotropic' else N))
-        if covariance == 'dense': self.lower = nnx.Param(jnp.zeros((N, N)))
+        self.b = (nnx.Param if bias else nnx.Variable)(zeros_of(N))
+        self.log_sigma = nnx.Param(zeros_of(*() if covariance == 'isotropic' else (N,)))
+        if covariance == 'dense': self.lower = nnx.Param(zeros_of(N, N))
 
     def half_log_det(self):
         "½ log det Σ."

@@ -15,7 +15,7 @@ from flax import nnx
 from .bijections import (MLP, ActNorm, AffineCoupling, ConvNet, Flatten, InvertibleConv1x1, Logit, Repeat, Reverse, Split, Squeeze,
                                 Standardise, UniformDequantization)
 from .checks import whole
-from .layer import Chain, documented, rngs_of
+from .layer import Chain, documented, rngs_of, zeros_of
 
 # %% ../nbs/11_glow.ipynb #d38180de
 def flow_step(C, channels, *, scalar_biases=False, rngs=None):
@@ -23,7 +23,7 @@ def flow_step(C, channels, *, scalar_biases=False, rngs=None):
     C, channels = whole('C', C), whole('channels', channels)
     rngs = rngs_of(rngs)
     step = Chain(ActNorm(C), InvertibleConv1x1(C, rngs=rngs), AffineCoupling(C, channels=channels, rngs=rngs))
-    if scalar_biases: net = step.layers[2].net; net.b1, net.b2, net.b3 = (nnx.Param(jnp.zeros(1)) for _ in range(3))
+    if scalar_biases: net = step.layers[2].net; net.b1, net.b2, net.b3 = (nnx.Param(zeros_of(1)) for _ in range(3))
     return step
 
 # %% ../nbs/11_glow.ipynb #4e8bb4d1

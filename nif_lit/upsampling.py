@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 from .checks import whole
-from .layer import Layer, batch_draw, check_scale, documented, expect_shape, needs_noise, noise_key
+from .layer import Layer, batch_draw, check_scale, documented, expect_shape, needs_noise, noise_key, zeros_of
 
 # %% ../nbs/07_upsampling.ipynb #7f4229b2
 @documented
@@ -31,8 +31,8 @@ class NearestNeighbourUpsampling(Layer):
         if factor < 2 or H % factor or W % factor: raise ValueError(f'factor must be at least 2 and divide both sides, got factor {factor} for {H} x {W}')
         self.shape, self.factor, self.latent_shape = (H, W, C), factor, (H // factor, W // factor, C)
         self.N, self.M = H * W * C, H * W * C // factor ** 2
-        self.b = (nnx.Param if bias else nnx.Variable)(jnp.zeros(self.shape))
-        self.log_sigma = nnx.Param(jnp.zeros(self.shape))
+        self.b = (nnx.Param if bias else nnx.Variable)(zeros_of(*self.shape))
+        self.log_sigma = nnx.Param(zeros_of(*self.shape))
 
     def _pool(self, v):
         "Sums over blocks: (..., H, W, C) -> (..., h, w, C)."

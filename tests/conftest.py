@@ -21,6 +21,7 @@ COMPILED_IN_FULL = {'JAX_DISABLE_MOST_OPTIMIZATIONS': '0', 'XLA_FLAGS': os.envir
 TRAINS = {'JAX_DISABLE_MOST_OPTIMIZATIONS': '0', 'XLA_FLAGS': f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=1".strip()} if HASTE else {}         # and between the two, for what also computes
 
 import jax
+import numpy as np
 import pytest
 from flax import nnx
 
@@ -35,8 +36,6 @@ def x64():
 
 def generic(module, seed=0, scale=0.2):
     "The module with every trainable parameter moved off its start, where a wrong sign may hide behind a zero."
-    state = nnx.state(module, nnx.Param)
-    leaves, tree = jax.tree.flatten(state)
-    keys = jax.random.split(jax.random.key(seed), max(1, len(leaves)))
-    nnx.update(module, jax.tree.unflatten(tree, [v + scale * jax.random.normal(k, v.shape, v.dtype) for k, v in zip(keys, leaves)]))
+    state, rng = nnx.state(module, nnx.Param), np.random.default_rng(seed)
+    nnx.update(module, jax.tree.map(lambda v: jax.device_put(np.asarray(v) + (scale * rng.normal(size=v.shape)).astype(v.dtype)), state))
     return module
