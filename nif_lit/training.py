@@ -43,6 +43,10 @@ def optimiser(learning_rate, warmup, clip):
     return optax.chain(optax.identity() if clip is None else optax.clip_by_global_norm(clip), optax.adam(schedule))
 
 
+@partial(jax.jit, static_argnames='tx')
+def _begun(params, *, tx): return tx.init(params)                                          # one program, not one for each shape
+
+
 @partial(jax.jit, static_argnames=('graphdef', 'tx', 'n_samples', 'mesh', 'by_rows'), donate_argnames=('state',))
 def train_steps(state, fixed, data, batches, first, count, key, *, graphdef, tx, n_samples, mesh=None, by_rows=True):
     """Several training steps in one dispatch: batches (k, batch) of row numbers, of which `count` are run, from step `first`. Returns the state and the losses (k,) in nats per dimension.
@@ -304,7 +308,7 @@ def _restore_run(folder, step, model, tx):
     "(params, fixed) and the optimiser state of a saved run; tx None: any."
     _, params, fixed = nnx.split(bare(model), nnx.Param, ...)
     tx = tx or optimiser(1e-3, 1, 5.0)
-    tree = restore_state(folder, step, dict(params=params, fixed=fixed, opt=tx.init(params)))
+    tree = restore_state(folder, step, dict(params=params, fixed=fixed, opt=_begun(params, tx=tx)))
     return (tree['params'], tree['fixed']), tree['opt']
 
 
@@ -312,7 +316,7 @@ def _restore_shared(folder, step, model, tx):
     "`_restore_run`, read by process 0 for all: the others need not see its disk."
     if jax.process_count() == 1: return _restore_run(folder, step, model, tx)
     _, params, fixed = nnx.split(bare(model), nnx.Param, ...)
-    box = [((params, fixed), tx.init(params))]
+    box = [((params, fixed), _begun(params, tx=tx))]
     first_does(lambda: box.append(_restore_run(folder, step, model, tx)))
     return from_first(box[-1])
 
@@ -450,7 +454,7 @@ def fit(model, data, *, seed=0, images=None, minutes=None, batch_size=64, learni
             if model.shape is not None and len(model.shape) == 1: model.initialise(host, key=start_key)       # a constant column shows only in all rows
             else: model.initialise(data[np.concatenate([order.rows(k) for k in range(-(-min(512, len(data)) // batch_size)) if k < order.per_epoch])], key=start_key)
         graphdef, params, fixed = nnx.split(bare(with_compute(model, compute)), nnx.Param, ...)
-        state = (params, tx.init(params))
+        state = (params, _begun(params, tx=tx))
         if found is not None:
             (params, fixed), opt_state = _restore_shared(folder/'checkpoints', found, model, tx)
             state, step, history = (params, opt_state), found, first_does(lambda: _trim_metrics(folder/'metrics.jsonl', found))

@@ -1,4 +1,5 @@
 import atexit
+import gc
 import os
 import shutil
 import subprocess
@@ -17,8 +18,7 @@ if HASTE and 'PYTEST_XDIST_WORKER' not in os.environ and EMITTERS not in os.envi
     flags = f"{os.environ.get('XLA_FLAGS', '')} {EMITTERS}".strip()
     if subprocess.run([sys.executable, '-c', 'import jax; jax.devices()'], env=os.environ | dict(XLA_FLAGS=flags, JAX_PLATFORMS='cpu'), capture_output=True).returncode == 0: os.environ['XLA_FLAGS'] = flags
     os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
-COMPILED_IN_FULL = {'JAX_DISABLE_MOST_OPTIMIZATIONS': '0', 'XLA_FLAGS': os.environ.get('XLA_FLAGS', '').replace(EMITTERS, '').strip()} if HASTE else {}      # environments of a process: as a user's,
-TRAINS = {'JAX_DISABLE_MOST_OPTIMIZATIONS': '0', 'XLA_FLAGS': f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=1".strip()} if HASTE else {}         # and between the two, for what also computes
+COMPILED_IN_FULL = {'JAX_DISABLE_MOST_OPTIMIZATIONS': '0', 'XLA_FLAGS': os.environ.get('XLA_FLAGS', '').replace(EMITTERS, '').strip()} if HASTE else {}      # the environment of a process that compiles as a user's does
 
 import jax
 import numpy as np
@@ -26,6 +26,7 @@ import pytest
 from flax import nnx
 
 jax.config.update('jax_platforms', os.environ.get('JAX_PLATFORMS', 'cpu'))
+gc.freeze(); gc.set_threshold(200_000, 20, 100)                                 # programs that stay are many objects, which Python need not walk through again and again
 
 
 @pytest.fixture

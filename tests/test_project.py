@@ -9,7 +9,7 @@ import sys
 import tomllib
 from pathlib import Path
 import pytest
-from conftest import COMPILED_IN_FULL, TRAINS
+from conftest import COMPILED_IN_FULL
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted(p.name for p in (ROOT/'nbs').glob('*.ipynb'))
@@ -66,7 +66,7 @@ IN_FULL = ('12',)                                                               
 @pytest.mark.parametrize('name', [pytest.param(name, marks=pytest.mark.xdist_group('runs')) if name in TRAINING else name for name in NOTEBOOKS])
 def test_each_notebook_runs_in_its_own_process(name, copy, tmp_path_factory):
     shared = tmp_path_factory.getbasetemp()/'runs'
-    how = COMPILED_IN_FULL if name[:2] in IN_FULL else TRAINS if name in TRAINING else {}
+    how = COMPILED_IN_FULL if name[:2] in IN_FULL else {}
     tool('nbdev_test', '--path', f'nbs/{name}', '--n_workers', '0', cwd=copy, NIF_SCALE='smoke', NIF_LIT_RUNS=str(shared), **how)
 
 

@@ -73,10 +73,21 @@ print('finished', flush=True)
 '''
 
 
+def killed_in(folder): return [sys.executable, '-c', KILLED.format(tests=os.path.dirname(__file__), folder=str(folder))], os.environ | dict(JAX_ENABLE_COMPILATION_CACHE='false')      # each compiles its own program
+
+
+@pytest.fixture(scope='module')
+def never_stopped(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('never')/'whole'
+    command, env = killed_in(folder)
+    subprocess.run(command, check=True, capture_output=True, timeout=300, env=env)
+    return load_model(folder)
+
+
+@pytest.mark.xdist_group('killed')
 @pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGINT])
-def test_a_real_kill_and_a_real_interrupt(tmp_path, number):
-    def command_in(name): return [sys.executable, '-c', KILLED.format(tests=os.path.dirname(__file__), folder=str(tmp_path/name))]
-    command, env = command_in('run'), os.environ | dict(JAX_ENABLE_COMPILATION_CACHE='false')                 # each compiles its own program, as one never stopped does
+def test_a_real_kill_and_a_real_interrupt(tmp_path, number, never_stopped):
+    command, env = killed_in(tmp_path/'run')
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
     metrics = tmp_path/'run'/'metrics.jsonl'
     deadline = time.monotonic() + 240
@@ -88,8 +99,7 @@ def test_a_real_kill_and_a_real_interrupt(tmp_path, number):
     assert process.returncode != 0 and metrics.exists(), errors[-500:]
     if number == signal.SIGINT: assert 'the same command goes on' in errors
     subprocess.run(command, check=True, capture_output=True, timeout=300, env=env)
-    subprocess.run(command_in('whole'), check=True, capture_output=True, timeout=300, env=env)
-    assert equal(load_model(tmp_path/'run'), load_model(tmp_path/'whole'))
+    assert equal(load_model(tmp_path/'run'), never_stopped)
 
 
 def test_the_order_is_the_seed_s_alone():
