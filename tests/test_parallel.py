@@ -11,6 +11,7 @@ import pytest
 from nif_lit import NIF, DeepNIF, fit, log_likelihood_of
 from nif_lit.training import draws_by_rows, load_model
 
+pytestmark = pytest.mark.xdist_group('parallel')                                                                                    # one worker, or each would make what the tests share
 COMMON = '''
 import json, os, sys
 import jax, jax.numpy as jnp, numpy as np
