@@ -27,7 +27,7 @@ def log_likelihood(layer, s=1.0):
 def test_contract(N, s, x64):
     layer = generic(StochasticCoupling(N, (1, 1), hidden=4, rngs=nnx.Rngs(2)), 5, 0.4)
     for A in (layer.A1, layer.A2): A[...] = A[...] + jnp.sign(A[...]) * 0.7
-    check_contract(layer if s == 1 else layer.scale_noise(s), jax.random.normal(jax.random.key(1), (2, sum(N))), key=jax.random.key(2), log_likelihood=log_likelihood(layer, s), box=[(-16, 16)] * 2, n_grid=400)
+    check_contract(layer if s == 1 else layer.scale_noise(s), jax.random.normal(jax.random.key(1), (2, sum(N))), key=jax.random.key(2), log_likelihood=log_likelihood(layer, s), box=[(-16, 16)] * 2, n_draws=100_000, n_grid=400)
 
 
 def test_draws_follow_the_conditionals(x64):

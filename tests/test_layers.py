@@ -131,6 +131,13 @@ def test_bfloat16_rounds_the_net_and_nothing_else():
     check(layer.forward(z), x, atol=1e-5)                                                  # the same rounding both ways: still a bijection
 
 
+@pytest.mark.parametrize('shape', [(5,), (3, 4), (3, 3, 2, 5)])
+def test_parameters_start_as_they_would_without_a_program_of_our_own(shape):
+    from nif_lit.layer import scaled_normal, zeros_of
+    key = jax.random.key(3)
+    assert (scaled_normal(key, shape, 0.3) == jax.random.normal(key, shape) * 0.3).all() and zeros_of(*shape).dtype == jnp.zeros(shape).dtype and (zeros_of(*shape) == jnp.zeros(shape)).all()
+
+
 @pytest.mark.parametrize('n', [1, 2, 5, 16, 33])
 def test_triangular_inverse(n, x64):
     T = np.tril(np.random.default_rng(n).normal(size=(n, n))) + 2 * np.eye(n)
