@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['PRINTED', 'SIZES', 'SET', 'DRAWS', 'PICTURES', 'TEMPERATURES', 'VARIANCES', 'SAMPLES', 'FIGURES', 'deep_experiment',
-           'deep_needs', 'label_of', 'bound_bits', 'machine_moves', 'pm', 'trained_with', 'bits_table', 'binomial_se',
-           'variation', 'more_varied', 'only_heat', 'curves', 'samples_at', 'one_seed', 'samples_section', 'draw_one',
-           'deep_draw']
+           'deep_needs', 'label_of', 'bound_bits', 'machine_moves', 'between_runs', 'pm', 'trained_with', 'bits_table',
+           'binomial_se', 'variation', 'more_varied', 'only_heat', 'curves', 'samples_at', 'one_seed',
+           'samples_section', 'draw_one', 'deep_draw']
 
 # %% ../nbs/37_deep_nif.ipynb #bcc0bed0
 import math
@@ -64,6 +64,17 @@ def machine_moves(out):
     "By how much bits/dim of one run may move between two machines (one standard deviation), from the record `repeats` in `out`, or in the results of all runs of its scale; 0 where no run was repeated. (`table2.repeated` is that of a difference of two runs that were trained together, both times.)"
     repeats = (former('repeats', out) or former('repeats', Path('results')/Path(out).name.partition('-')[0])).get('result', [])
     return math.sqrt(sum((r['again'] - r['first']) ** 2 for r in repeats) / len(repeats) / 2) if repeats else 0.0
+
+
+def between_runs(out):
+    """By how much the difference of two trained networks moves when both are trained again, bits/dim, one standard deviation: dict(value, seeds, machine), from the records of Table 2 and of repeated runs beside out, or in the results of all runs of its scale; None without both.
+
+    seeds: the largest spread over seeds of a difference in Table 2, which its pairs of one seed borrow; machine: √2 times what one run moves between machines, as of two that move independently. value is the larger.
+    """
+    table = (former('table2', out) or former('table2', Path('results')/Path(out).name.partition('-')[0])).get('result', {})
+    pairs = [r['paired'] for rows in table.values() for r in rows.values() if r.get('paired')]
+    found = dict(seeds=max((p['sd_seeds'] for p in pairs if p['sd_seeds']), default=0.0), machine=math.sqrt(2) * machine_moves(out))
+    return dict(found, value=max(found.values())) if any(found.values()) else None
 
 
 def pm(v):
@@ -215,11 +226,11 @@ def deep_draw(configs, out, progress):
         M = SET[configs[0].scale][1]
         missing = [(label_of(m), 'not run', '', '', '', '', '', '') for m in ('NF', f'NIF-{M}', f'DeepNIF-{M}') if m not in models]
         sections.append(dict(title=f'The bound: {dataset}', table=(('model', 'score', 'test bits/dim (± SE)', *(f'minus deep NIF, K = {k} (paired ± SE)' for k in DRAWS), 'test images', 'trained with'), rows + missing),
-                             caption='Positive differences: the deep NIF needs fewer bits. The last rows, of the deep NIF against itself, are the slack between its bounds. One dequantization draw per image for all.' + (f' One seed, and one run moves by {moves:.4f} between two machines (one deviation, [41](41_published_and_ours.ipynb)): a smaller difference of two runs is not told apart.' if (moves := machine_moves(out)) else '')))
+                             caption='Positive differences: the deep NIF needs fewer bits. The last rows, of the deep NIF against itself, are the slack between its bounds. One dequantization draw per image for all.' + (f' One seed: trained again, with another seed or on another machine, a difference of two runs moves by {floor["value"]:.4f} (one deviation, [42](42_paper_and_code.ipynb)), so one within two of these is not told apart from none.' if (floor := between_runs(out)) else '')))
         sections += [samples_section(models, t, dataset, out) for t in TEMPERATURES]
         scores = {m: found for m, c in models.items() if (found := variation(c))}
         compared, sentence = more_varied(scores)
-        record[dataset] = dict(bits=bits, machine_moves=machine_moves(out), variation={m: {f'{t:g}': v for t, v in by_t.items()} for m, by_t in scores.items()}, compared=compared, verdict=sentence, seeds={m: c.seed for m, c in models.items()},
+        record[dataset] = dict(bits=bits, between_runs=between_runs(out), variation={m: {f'{t:g}': v for t, v in by_t.items()} for m, by_t in scores.items()}, compared=compared, verdict=sentence, seeds={m: c.seed for m, c in models.items()},
                                images={m: images_seen(c) for m, c in models.items()}, sizes={m: dict(channels=c.channels, steps=c.steps, low_steps=c.low_steps, low_hidden=c.low_hidden, n_samples=c.n_samples) for m, c in models.items()})
         if not scores: sections.append(dict(title=f'More varied? {dataset}', caption='*Not run*: no samples of these runs have been scored.')); continue
         save_png(curves(scores), Path(out)/f'deep_{dataset}_variation.png')

@@ -6,13 +6,12 @@
 __all__ = ['CANDIDATES', 'BASE', 'TRIED_SMALL', 'BUDGET', 'TRIED', 'PLACES', 'OPEN_QUESTION', 'DIFFERENCES', 'ELSEWHERE', 'GREY',
            'PAIR', 'PAPER_AND_CODE', 'FIGURES', 'candidates', 'tried', 'bits_at', 'late_slope', 'lines_to',
            'flattening', 'own_flattening', 'ahead', 'noiseless_at_hand', 'noiseless', 'trained_runs', 'columns',
-           'judged', 'between_runs', 'told_apart', 'shift_told', 'floor_told', 'reach', 'least_r', 'released_images',
-           'bits_for', 'is_open', 'base_foretold', 'answer', 'moving', 'draw_question', 'question_sections',
-           'displayed', 'range_effect', 'image_path', 'embedding_gap', 'gained', 'unequal', 'tried_told', 'needs',
-           'apart_by', 'draw_differences']
+           'judged', 'told_apart', 'shift_told', 'floor_told', 'reach', 'least_r', 'released_images', 'bits_for',
+           'is_open', 'base_foretold', 'answer', 'moving', 'draw_question', 'question_sections', 'displayed',
+           'range_effect', 'image_path', 'embedding_gap', 'gained', 'unequal', 'tried_told', 'needs', 'apart_by',
+           'draw_differences']
 
 # %% ../nbs/42_paper_and_code.ipynb #0cc88f9b
-import json
 import math
 from functools import partial
 from pathlib import Path
@@ -21,8 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from .checks import nearest
-from .deep import machine_moves
-from .experiments import DATASETS_AT, Figure, cached, dataset_of, experiment, finished, is_cached, load_run, may_score, metrics_of, published, result_of
+from .deep import between_runs
+from .experiments import DATASETS_AT, Figure, cached, dataset_of, experiment, finished, former, is_cached, load_run, may_score, metrics_of, published, result_of
 from .frechet import frechet_distance
 from .layer import Chain
 from .likelihood import mean_and_se, paired_difference
@@ -157,17 +156,6 @@ def judged(value, target, rule):
     return next((word for word, most in (('explains', rule['reproduced']), ('comes near', rule['near'])) if abs(value - target) <= most), 'does not')
 
 
-def between_runs(out):
-    """By how much the difference of two trained networks moves when both are trained again, bits/dim, one standard deviation: dict(value, seeds, machine), from the records of Table 2 and of repeated runs beside out; None without both.
-
-    seeds: the largest spread over seeds of a difference in Table 2, which its pairs of one seed borrow; machine: √2 times what one run moves between machines. value is the larger.
-    """
-    path = Path(out)/'table2.json'
-    pairs = [r['paired'] for rows in json.loads(path.read_text())['result'].values() for r in rows.values() if r.get('paired')] if path.exists() else []
-    found = dict(seeds=max((p['sd_seeds'] for p in pairs if p['sd_seeds']), default=0.0), machine=math.sqrt(2) * machine_moves(out))
-    return dict(found, value=max(found.values())) if any(found.values()) else None
-
-
 def told_apart(shift, floor):
     "Is a shift dict(mean, se) beyond two standard errors, that of another run (`between_runs`) among them? True where no floor is known."
     return not floor or abs(shift['mean']) > 2 * math.hypot(shift['se'], floor['value'])
@@ -183,7 +171,7 @@ def floor_told(floor):
     "What the second error of a shift is, in a sentence; '' without a floor."
     if not floor: return ''
     return (f'The error over images is that of two networks as they are. Trained again, with another seed or on another machine, the difference of two moves by {floor["value"]:.4f} bits/dim (one standard deviation, the larger of {floor["seeds"]:.4f} over seeds, the largest spread of a difference at full budget in notebook 30, '
-            f'and {floor["machine"]:.4f} between machines): a shift within two of both errors together is not told apart from another run.')
+            f'and {floor["machine"]:.4f} between machines, were the two independent): a shift within two of both errors together is not told apart from another run.')
 
 
 def reach(row, to_images, flat=None):
@@ -508,7 +496,7 @@ def draw_differences(configs, out, progress=True):
     found, question = _measured(nf, nif) if nf or nif else {}, {label: c for label, c in candidates(configs[0].scale).items() if finished(c)}
     base = np.array(result_of(question[BASE])['test_bits']) if BASE in question else None
     floor = between_runs(out)
-    kept = json.loads((Path(out)/'open_question.json').read_text())['result'] if (Path(out)/'open_question.json').exists() else {}        # the candidates as recorded, where their runs are gone
+    kept = former('open_question', out).get('result', {})        # the candidates as recorded, where their runs are gone
     for key, label in dict(bits='4 bits', actnorm='one actnorm per level', biases='scalar biases', rate='rate 1e-4, batch 32').items():
         if base is not None and label in question: d, seen, where = paired_difference(np.array(result_of(question[label])['test_bits']), base), question[label].images, question[label].dataset
         elif kept.get('candidates', {}).get(label, {}).get('shift'): d, seen, where = kept['candidates'][label]['shift'], kept['candidates'][label]['images_seen'], kept['dataset']

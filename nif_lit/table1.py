@@ -209,13 +209,13 @@ def points_told(rows):
 
 
 def asked_for(rows, n, configs):
-    """What the protocol asks of a data set's rows, where they have less: dict(n, points, seconds) with n, the samples asked for, or None; points: dict model -> (values of √s swept, asked for); seconds: the median time of the scores that are there.
+    """What the protocol asks of a data set's rows, where they have less: dict(n, points, seconds) with n, the samples asked for, or None; points: dict model -> (values of √s swept, asked for, seeds that have fewer, seeds), of the seed that has fewest; seconds: the median time of the scores that are there.
 
     rows: `rows_of`; configs: the Experiments of the data set. None where nothing is missing.
     """
     asked, grids = SIZES[configs[0].scale]['table'], {c.model: len(grid_of(c)) for c in configs}
-    swept = {m: min((len(c['points']) for by in r['choices'].values() for c in by.values()), default=None) for m, r in rows.items() if m != 'NF'}
-    points = {m: (k, grids[m]) for m, k in swept.items() if k is not None and k < grids[m]}
+    swept = {m: [min(len(c['points']) for c in by.values()) for by in r['choices'].values() if by] for m, r in rows.items() if m != 'NF'}
+    points = {m: (min(ks), grids[m], sum(k < grids[m] for k in ks), len(ks)) for m, ks in swept.items() if ks and min(ks) < grids[m]}
     if n >= asked and not points: return None
     seconds = sorted(score['seconds'] for r in rows.values() for at in r['scores'].values() for score in at.values())
     return dict(n=asked if n < asked else None, points=points, seconds=seconds[len(seconds) // 2])
@@ -236,7 +236,9 @@ def apart_told(apart):
 def asked_told(asked, n):
     "`asked_for` in a sentence, or ''."
     if not asked: return ''
-    told = [f"{n:,} samples in place of {asked['n']:,}"] * bool(asked['n']) + [f"{k} values of √s in place of {full} ({', '.join(m for m, v in asked['points'].items() if v == (k, full))})" for k, full in dict.fromkeys(asked['points'].values())]
+    alike = {}
+    for m, v in asked['points'].items(): alike.setdefault(tuple(v), []).append(m)
+    told = ([f"{n:,} samples in place of {asked['n']:,}"] if asked['n'] else []) + [f"{k} values of √s in place of {full} ({', '.join(models)}{f', {few} of {seeds} seeds' * (few < seeds)})" for (k, full, few, seeds), models in alike.items()]
     return f"Less than the protocol asks for: {' and '.join(told)}, since that is what has been scored; one score of {n:,} took {asked['seconds']:.0f} s (median). "
 
 
@@ -256,8 +258,8 @@ def draw(configs, out, progress=True):
         what, floor = one['frechet']['name'], floor_at(next(c for c in cs if ready(c, n)), n)
         record[name] = dict(n=n, n_reference=one['n_reference'], n_sweep=SIZES[cs[0].scale]['sweep'], name=what, bits=one['bits'], asked=asked_for(rows, n, cs), weights=one['weights'], compute=one['compute'], samplers=MEANINGS, rows=rows, floor=floor, borrowed=shares, apart=draws_apart(cs, SIZES[cs[0].scale]['sweep']), published=printed.get(name, {}))
         header = tuple(what if h == 'distance' else h.replace('KID', one['kid']['name']) for h in HEADER)
-        note = (f"{what} and {one['kid']['name']} (± se) of n = {n:,} samples against {one['n_reference']:,} test images at {one['bits']} bits, in the last column both against their 8-bit originals; lower is better. trained: noise N(0, sΣ); released: N(0, s²I), as the released code draws; at s = 0 both are one. Best s, and the NF's best t (on the variance): chosen on training images from sweeps of n = {record[name]['n_sweep']:,}. "
-                f"{points_told(rows)}{'*: at the end of the grid, so that a better one may lie beyond it. ' if any(c['at_edge'] for r in rows.values() for by in r['choices'].values() for c in by.values()) else ''}{asked_told(record[name]['asked'], n)}± in the distance: the deviation over seeds, where there are several; ± in KID: over images or, if that is more, over seeds. Against the NF at t = 1, of the same seeds: the change of the distance, and nearer or farther by KID at two standard errors. {borrowed_told(rows, shares)}{apart_told(record[name]['apart'])}The last row is what a perfect model would get at that row's n: a Fréchet distance has a part that n makes and that no model can lose, so a change in percent understates what happens to the rest. Published: FID of 2048 features from 25,000 samples through another image path, on another scale" + ('.' if what == 'FID' else f', never comparable with {what}; compare the order and the change.'))
+        note = (f"{what} and {one['kid']['name']} (± se) of n = {n:,} samples against {one['n_reference']:,} test images at {one['bits']} bits, in the last column both against their 8-bit originals; lower is better. trained: noise N(0, sΣ); released: N(0, sI), as the released code draws, so that √s is the factor on the deviation for both; at s = 0 both are one. Best s, and the NF's best t (on the variance): chosen on training images from sweeps of n = {record[name]['n_sweep']:,}. "
+                f"{points_told(rows)}{'*: at the end of the grid, so that a better one may lie beyond it. ' if any(c['at_edge'] for r in rows.values() for by in r['choices'].values() for c in by.values()) else ''}{asked_told(record[name]['asked'], n)}± in the distance: the deviation over seeds, where there are several; ± in KID: over images or, if that is more, over seeds. Against the NF at t = 1, of the same seeds: the change of the distance, and nearer or farther by KID at two standard errors. {borrowed_told(rows, shares)}{apart_told(record[name]['apart'])}The last row is what a perfect model would get at that row's n: a Fréchet distance has a part that n makes and that no model can lose, so a change in percent understates what happens to the rest. Published: a FID, by the released code of 2048 features from 25,000 samples through another image path (the paper says neither), on another scale" + ('.' if what == 'FID' else f', never comparable with {what}; compare the order and the change.'))
         sections.append(dict(title=f'Distance to the data, {name} (Table 1)', caption=note, table=(header, cells_of(rows, models, record[name]['published'], floor))))
         if any(m != 'NF' for m in rows):
             save_png(distances_figure(rows, f'{what} to the test set, n = {n:,}'), out/f'table1_{name}.png')
@@ -318,5 +320,5 @@ def equals_nf(record, margin=0.05):
             if not versus: said.append(f'{name}, {sampler} sampler: not run.'); continue
             equal = [m for m, d in versus.items() if abs(d['ratio']) <= margin and d['verdict'] == 'undecided']
             said.append(f"{name}, {sampler} sampler: at s = 1 {found['name']} is the NF's within {margin:.0%} and KID's error for {len(equal)} of {len(versus)} NIFs; it changes by {_span([d['ratio'] for d in versus.values()])}, "
-                        + ', '.join(f"{m} {d['ratio']:+.0%} ({d['verdict']}, {d['kid'] / d['se']:+.1f} se of KID)" for m, d in versus.items()) + '.')
+                        + ', '.join(f"{m} {d['ratio']:+.1%} ({d['verdict']}, {d['kid'] / d['se']:+.1f} se of KID)" for m, d in versus.items()) + '.')
     return said

@@ -8,7 +8,6 @@ __all__ = ['COMPARISONS', 'OUTCOMES', 'SCALES_JUDGED', 'STATISTICS', 'SHOWN', 'N
            'sources', 'table']
 
 # %% ../nbs/41_published_and_ours.ipynb #fa3377bf
-import json
 import math
 import tomllib
 from importlib.resources import files
@@ -18,7 +17,7 @@ from .experiments import PAPER_MODELS, by_model, plan, published
 from .table1 import borrow, seeds_share
 from .table2 import coverage, repeated
 from .temperature import precision_of
-from .training import number
+from .training import number, read_json
 
 # %% ../nbs/41_published_and_ours.ipynb #88bc0123
 COMPARISONS = {
@@ -27,7 +26,7 @@ COMPARISONS = {
     'not_worse': lambda r: f"above {-r['reproduced']:+g} by 2 SE (near: undecided)",
     'lower': lambda r: f"at most {-r['reproduced']:+.0%}, significant (near: below 0, significant)",
     'equal': lambda r: f"within ±{r['reproduced']:.0%} by 2 SE (near: ±{r['near']:.0%})",
-    'share': lambda r: f"of the rows run, half of all at least: no row fails, {r['reproduced']:.0%} reproduced (near: {r['near']:.0%} or less fail)"}
+    'share': lambda r: f"judged once half of its rows have run: none not reproduced and at least {r['reproduced']:.0%} reproduced (near: at most {r['near']:.0%} not reproduced)"}
 
 
 OUTCOMES = ('reproduced', 'near', 'not reproduced', 'not run')
@@ -70,7 +69,7 @@ def records_of(results):
     found = {}
     for scale in SCALES_JUDGED:
         for path in sorted((Path(results)/scale).glob('*.json')):
-            content = json.loads(path.read_text())
+            content = read_json(path)
             if isinstance(content, dict) and 'result' in content: found.setdefault(scale, {})[path.stem] = content['result']
     return found
 
@@ -110,14 +109,17 @@ def _points(records, dataset, model, sampler):
     choices = dig(records, 'table1', dataset, 'rows', model, 'choices') or {}
     counts = sorted({len(by[sampler]['points']) for by in choices.values() if sampler in by})
     asked = dig(records, 'table1', dataset, 'asked', 'points', model)
-    if asked: return f', best of {asked[0]} of {asked[1]} values of √s'
+    if asked:
+        some, seeds = asked[2:] or (1, 1)                                                    # a record made earlier has no seeds here
+        return f', best of {asked[0]} of {asked[1]} values of √s' + f' for {some} of {seeds} seeds' * (some < seeds)
     return f", best of {' or '.join(map(str, counts))} values of √s" if counts else ''
 
 
 def _tuned(records, dataset, model, sampler):
     "A NIF at its best s against the NF at its best t, in words with a leading semicolon, or ''."
     versus, nf = dig(records, 'table1', dataset, 'rows', model, 'tuned', sampler), dig(records, 'table1', dataset, 'rows', 'NF', 'scores', 'trained', 'best')
-    return f"; {versus['ratio']:+.0%} ({versus['verdict']}) against the NF at its own best t, {', '.join(f'{t:g}' for t in sorted(set(nf['temperatures'])))}" if versus and nf else ''
+    temperatures = {t for t, seed in zip(nf['temperatures'], nf['seeds']) if seed in records['table1'][dataset]['rows'][model]['seeds']} if nf else ()
+    return f"; {versus['ratio']:+.0%} ({versus['verdict']}) against the NF at its own best t, {', '.join(f'{t:g}' for t in sorted(temperatures))}" if versus and nf else ''
 
 
 def against_nf(records, dataset, model, sampler, where):
@@ -145,12 +147,13 @@ def _table2_claim(row, records):
     seeds = max((r['paired']['sd_seeds'] for rows in records['table2'].values() for r in rows.values() if r['paired'] and r['paired']['sd_seeds']), default=0)
     borrowed = max((seeds if pair['seeds'] == 1 else 0.0, "the seeds' deviation where several were run"), (repeated(records.get('repeats')) / math.sqrt(pair['seeds']), 'the deviation of runs repeated on another machine'))
     se = max(pair['se'], borrowed[0])
-    return dict(value=pair['mean'], se=se, text=f"{pair['mean']:+.4f} ± {se:.4f}", note=_seeds(row, pair['seeds']) + ('' if se == pair['se'] else f'; the error is {borrowed[1]}') + _alike(dig(records, 'table2', *row[1:3], 'same_products')))
+    return dict(value=pair['mean'], se=se, text=f"{pair['mean']:+.4f} ± {se:.4f}", note=_seeds(row, pair['seeds']) + ('' if se == pair['se'] else f'; the error is {borrowed[1]}') + _alike(dig(records, 'table2', *row[1:3], 'same_products'), *(dig(records, 'table2', row[1], m, 'compute') for m in ('NF', row[2]))))
 
 
-def _alike(found):
-    "The same difference where both were trained with one precision of multiplications, in words, or ''."
-    return f"; NF and NIF were trained with multiplications of unequal precision: with {found['compute']} for both it is {found['difference']:+.4f}" if found else ''
+def _alike(found, nf, nif):
+    "The same difference where both were trained with another precision of multiplications, in words, or ''. nf, nif: the precisions of the row's own runs."
+    how = f"were both trained with {', '.join(nf or ('unknown',))} multiplications" if nf == nif else 'were trained with multiplications of unequal precision'
+    return f"; NF and NIF {how}: with {found['compute']} for both it is {found['difference']:+.4f}" if found else ''
 
 
 def _cell(row, records, sampler, where): return against_nf(records, row[1], row[2], sampler, where)
@@ -194,6 +197,12 @@ def _counted(records, dataset):
     return f"; n = {found['n']:,}" + _asked(found) + (f", {' or '.join(map(str, seeds))} seed{'s' * (seeds[-1] > 1)} each" if seeds else '')
 
 
+def _gain_lent(records, dataset, pairs):
+    "What the error of a change to the chosen s is, where models of one seed were lent it, in words with a leading semicolon, or ''."
+    share = dig(records, 'table1', dataset, 'borrowed', 'gain')
+    return f"; a model of one seed is lent the error that seeds bring to another, {share:.0%} of its KID at s = 0" if share and any(p.get('shared') for p in pairs) else ''
+
+
 def _best_s(row, records):
     "The change from the nearer of the manifold (s = 0) and the model itself (s = 1) to the chosen s: none where that is 0 or the grid's end."
     _, _, dataset, sampler = row
@@ -210,7 +219,7 @@ def _best_s(row, records):
         if pairs[-1]['value']: told[-1] += f" ({pairs[-1]['value']:+.1%})"
     found = _mean_change(pairs)
     if found and not any(p['value'] for p in pairs): found['text'] = 'no gain: each chosen s is 0 or the end of the grid'
-    return found and (_half(records, dataset, pairs, found['text']) or dict(found, note='chosen factor on the deviation, and what it gains: ' + ', '.join(told) + ('; †: the end of the grid, counted as no gain' if any('†' in t for t in told) else '') + _counted(records, dataset)))
+    return found and (_half(records, dataset, pairs, found['text']) or dict(found, note='chosen factor on the deviation, and what it gains: ' + ', '.join(told) + ('; †: the end of the grid, counted as no gain' if any('†' in t for t in told) else '') + _counted(records, dataset) + _gain_lent(records, dataset, pairs)))
 
 
 def _reverts(row, records):
@@ -230,16 +239,21 @@ def _poor(row, records):
     return found and (_half(records, row[2], [p for p in pairs if p], found['text']) or dict(found, note=_counted(records, row[2]).removeprefix('; ')))
 
 
+def _least(name, gains):
+    "The key of the gain, of a dict of findings that a rule asks all of, which the rule judges worst; of several such the smallest."
+    return max(gains, key=lambda k: (OUTCOMES.index(judge(accept()[name], gains[k])), -gains[k]['value']))
+
+
 def _separates(row, records):
     probes = {probe: dig(records, 'fig2', row[2], 'rows', 'NIF-64, mode', probe, 'minus') or {} for probe in ('k-NN', 'linear')}
     gains = {probe: minus.get('NF') for probe, minus in probes.items()}
     if None in gains.values(): return None
-    worst = min(gains.values(), key=lambda g: g['mean'])
+    judged = _least('separates', {probe: dict(value=g['mean'], se=g['se']) for probe, g in gains.items()}); worst = gains[judged]
     tell = lambda name: '; '.join(f"{probe} {minus[name]['mean']:+.3f} ± {minus[name]['se']:.3f}" for probe, minus in probes.items() if name in minus)
     yardsticks = {'NF, PCA-64': "64 principal components of the NF's latents", 'pixels, PCA-64': '64 principal components of the pixels'}
     as_well = [f'{words} do as well or better by {probe}' for name, words in yardsticks.items() for probe, minus in probes.items() if name in minus and minus[name]['mean'] <= 2 * minus[name]['se']]
     cell = dig(records, 'fig2', row[2], 'rows', 'NIF-64, mode')
-    return dict(value=worst['mean'], se=worst['se'], text=tell('NF'), note='; '.join([f"n = {cell['n_test']:,} test images, {_several(len(cell['seeds']), asked=cell.get('asked', 0))}", *(f'NIF less {words}: {tell(name)}' for name, words in yardsticks.items() if tell(name)),
+    return dict(value=worst['mean'], se=worst['se'], text=tell('NF'), note='; '.join([f"n = {cell['n_test']:,} test images, {_several(len(cell['seeds']), asked=cell.get('asked', 0))}", f'judged by the {judged} gain, which meets the rule least', *(f'NIF less {words}: {tell(name)}' for name, words in yardsticks.items() if tell(name)),
                 *(['what would change our mind is there' + ', in part' * (len(as_well) < len(yardsticks) * len(probes)) + ': ' + ', '.join(as_well)] if as_well else [])]))
 
 
@@ -254,7 +268,7 @@ def _temperature(row, records):
     nearer = all(at(nif, t)['frechet'] < at(nf, t)['frechet'] for t in {p['t'] for p in nf} & {p['t'] for p in nif} if t > 1)
     best = min(nf, key=lambda p: p['frechet'])['t']
     told = f"n = {nf[0]['n']:,}, 1 seed; the NF is nearest at t = {best:g}" + (', so it does not fail at once above 1' if best > 1 else '') + _precisions(sweeps, dig(records, 'fig1', row[2], 'apart'))
-    return dict(value=growth[0] / growth[1] - 1, significant=nearer, text=f'growth to t = {hot:g}: NIF {growth[0]:+.3g}, NF {growth[1]:+.3g}', note=told if nearer else f'{told}; the NIF is not the nearer one at every t > 1')
+    return dict(value=growth[0] / growth[1] - 1, significant=nearer, text=f'growth to t = {hot:g}: NIF {growth[0]:+.3g}, NF {growth[1]:+.3g}, hence {growth[0] / growth[1] - 1:+.0%}', note=told if nearer else f'{told}; the NIF is not the nearer one at every t > 1')
 
 
 def _precisions(sweeps, apart=None, at=None):
@@ -279,7 +293,7 @@ def _heat(row, records):
     hotter = [p for t, p in nf.items() if t > 1]
     if 1.0 not in nf or not hotter: return None
     near = min(hotter, key=lambda p: p['frechet'])
-    found = changed(nf[1.0]['frechet'] / near['frechet'] - 1, nf[1.0]['kid'] - near['kid'], math.hypot(nf[1.0]['se'], near['se']), f"{near['name']} {nf[1.0]['frechet']:.2f} at t = 1, {near['frechet']:.2f} at t = {near['t']:g}; ")
+    found = changed(nf[1.0]['frechet'] / near['frechet'] - 1, nf[1.0]['kid'] - near['kid'], math.hypot(nf[1.0]['se'], near['se']), f"{nf[1.0]['frechet'] / near['frechet'] - 1:+.1%}; {near['name']} {nf[1.0]['frechet']:.2f} at t = 1, {near['frechet']:.2f} at t = {near['t']:g}; ")
     return dict(found, note=f"n = {near['n']:,}, 1 seed; by the distance alone it is nearest at t = {min(nf.values(), key=lambda p: p['frechet'])['t']:g} of {min(nf):g} to {max(nf):g}" + _precisions({'NF': list(nf.values())}, apart := dig(records, 'fig1', row[2], 'apart'), near['t']) + (_fewer_inside(nf[1.0], near, apart) if near['frechet'] < nf[1.0]['frechet'] and 'precision' in near else ''))
 
 
@@ -293,7 +307,7 @@ def _deep(row, records):
     for dataset, r in (records.get('deep') or {}).items():
         gains = {what: dig(r, 'compared', 'NIF-128', what, row[2].removeprefix('t')) for what in ('recall', 'coverage')}
         if None in gains.values(): continue
-        worst = min(gains.values(), key=lambda g: g['difference'])
+        worst = gains[_least('deep', {what: dict(value=g['difference'], se=g['se']) for what, g in gains.items()})]
         return dict(value=worst['difference'], se=worst['se'], text='; '.join(f"{what} {g['difference']:+.3f} ± {g['se']:.3f}" for what, g in gains.items()), note='; '.join(filter(None, (NAMES.get(dataset, dataset), _behind(r), _other_reading(r, float(row[2].removeprefix('t')))))))
 
 
@@ -316,7 +330,7 @@ def _reconstruction(row, records):
     if not set(ends) <= set(errors): return dict(value=None, text=' → '.join(f"{errors[M]['mode']['mean']:.3f}" for M in sorted(errors, key=int)) + ' levels', note=f"M = {', '.join(sorted(errors, key=int))}; judged when {' and '.join(ends)} are there")
     steps = [errors[M]['mode'] for M in sorted(errors, key=int)]
     falls = all(a['mean'] - b['mean'] > 2 * math.hypot(a['se'], b['se']) for a, b in zip(steps, steps[1:]))
-    return dict(value=steps[-1]['mean'] / steps[0]['mean'] - 1, significant=falls, text=' → '.join(f"{e['mean']:.3f}" for e in steps) + ' levels', note=f"M = {', '.join(sorted(errors, key=int))}; n = {steps[0]['n']:,} test images, 1 seed" + _planes(errors))
+    return dict(value=steps[-1]['mean'] / steps[0]['mean'] - 1, significant=falls, text=f"{steps[-1]['mean'] / steps[0]['mean'] - 1:+.0%}; " + ' → '.join(f"{e['mean']:.3f}" for e in steps) + ' levels', note=f"M = {', '.join(sorted(errors, key=int))}; n = {steps[0]['n']:,} test images, 1 seed" + _planes(errors))
 
 
 def _distorts(row, records):
@@ -339,7 +353,8 @@ def _small_M(row, records):
     share = max((s['sd_kid'] / s['kid'] for s in (small, large) if s.get('sd_kid') and s['kid'] > 0), default=0.0)           # one seed takes the deviation of the other's
     error = lambda s: s['se'] if s.get('sd_kid') else max(s['se'], share * abs(s['kid']))
     name, told = records['table1'][row[2]]['name'], lambda key, scale, digits: ', '.join(f'{m} {scale * s[key]:.{digits}f}' for m, s in zip(models, (small, large)))
-    return dict(value=(large['kid'] - small['kid']) / large['kid'], se=math.hypot(error(large), error(small)) / large['kid'], text=f"KID × 1000: {told('kid', 1e3, 2)}; {name}: {told('frechet', 1, 3)}", note=f"recall: {told('recall', 1, 2)}" + _counted(records, row[2]))
+    gain, se = (large['kid'] - small['kid']) / large['kid'], math.hypot(error(large), error(small)) / large['kid']
+    return dict(value=gain, se=se, text=f"{gain:+.2f} ± {se:.2f} of {models[1]}'s KID; KID × 1000: {told('kid', 1e3, 2)}; {name}: {told('frechet', 1, 3)}", note=f"recall: {told('recall', 1, 2)}" + _counted(records, row[2]))
 
 
 STATISTICS = dict(heat=_heat, distorts=_distorts, small_M=_small_M, table2_number=_table2_number, table2_claim=_table2_claim, table1_number=_table1_number, table1_better=lambda row, r: _cell(row, r, 'trained', 'best'),
@@ -389,7 +404,7 @@ def _missing(row, results):
     "Why a row has no record at any scale, in words: its run is not trained, or trained and not scored, or its figure lacks the data set."
     if row[0] == 'question': return 'its figure has no record of it yet'
     path = Path(results)/SCALES_JUDGED[-1]/'table2.json'
-    trained = json.loads(path.read_text()).get('runs', []) if path.exists() else []
+    trained = read_json(path).get('runs', []) if path.exists() else []
     if row[0] == 'table1' and any(f'-{row[1]}-{row[2]}-seed' in name for name in trained): return 'trained; its samples are not scored yet'
     return 'not trained at any scale yet'
 

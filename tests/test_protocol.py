@@ -200,8 +200,10 @@ def test_a_row_says_what_the_protocol_asks_beyond_it():
     row = lambda points: dict(scores=dict(trained={'0': score(40.0), '1': score(42.0)}), choices={'0': dict(trained=dict(points=[0] * points)) if points else {}})
     rows = {'NF': row(0), 'NIF-64': row(5), 'NIF-128': row(5)}
     asked = table1.asked_for(rows, 2_000, configs)
-    assert asked == dict(n=10_000, points={'NIF-128': (5, 15)}, seconds=42.0)                                         # five are all that CelebA's NIF-64 is asked for
+    assert asked == dict(n=10_000, points={'NIF-128': (5, 15, 1, 1)}, seconds=42.0)                                         # five are all that CelebA's NIF-64 is asked for
     assert '2,000 samples in place of 10,000 and 5 values of √s in place of 15 (NIF-128)' in table1.asked_told(asked, 2_000) and '42 s' in table1.asked_told(asked, 2_000)
+    several = dict(row(15), choices={str(seed): dict(trained=dict(points=[0] * k)) for seed, k in enumerate((15, 5, 5))})
+    assert '5 values of √s in place of 15 (NIF-128, 2 of 3 seeds), ' in table1.asked_told(table1.asked_for(rows | {'NIF-128': several}, 10_000, configs), 10_000)
     assert table1.asked_for(rows | {'NIF-128': row(15)}, 10_000, configs) is None and table1.asked_told(None, 10_000) == ''
 
 

@@ -212,8 +212,9 @@ def test_rows_of_table_1_say_what_is_asked_beyond_them(tmp_path):
 def test_rows_of_table_1_stand_against_the_tuned_nf_too(tmp_path):
     rows = table1_record(NIF_128=(-0.4, -0.02, 0.004, 1, None))
     assert 'best t' not in judged_of(tmp_path, table1=dict(celeba=rows))['table1.celeba.NIF-128.trained']['note']
-    rows['rows']['NF']['scores']['trained']['best'] = dict(rows['rows']['NF']['scores']['trained']['1'], temperatures=[2.0])
+    rows['rows']['NF']['scores']['trained']['best'] = dict(rows['rows']['NF']['scores']['trained']['1'], temperatures=[3.0, 2.0], seeds=[1, 0])
     rows['rows']['NIF-128']['tuned'] = dict(trained=dict(ratio=-0.31, verdict='nearer', kid=-0.02, se=0.004, seeds=1, sd_seeds=None, base=0.1))
+    rows['rows']['NIF-128']['seeds'] = [0]                                                      # so the NF's seed 1 has no part in it
     row = judged_of(tmp_path, table1=dict(celeba=rows))['table1.celeba.NIF-128.trained']
     assert row['note'].endswith('-31% (nearer) against the NF at its own best t, 2') and row['ours'].startswith('-40.0%')
 
@@ -328,3 +329,18 @@ def test_a_finding_that_cannot_be_judged_is_a_value_error(kind, found, printed, 
 
 def test_a_share_of_nothing_is_not_run():
     assert {judge(dict(comparison='share', reproduced=0.5, near=0.2), dict(value=0.0, verdicts=v)) for v in ([], ['not run'])} == {'not run'}
+
+
+@pytest.mark.parametrize('knn, linear, judged, verdict', [((0.156, 0.127), (0.052, 0.01), 'k-NN', 'near'), ((0.156, 0.02), (0.052, 0.01), 'linear', 'reproduced'), ((0.177, 0.3), (0.0, 0.007), 'linear', 'not reproduced'), ((0.2, 0.15), (0.1, 0.15), 'linear', 'near')])
+def test_of_two_gains_the_one_that_meets_the_rule_least_is_judged(tmp_path, knn, linear, judged, verdict):
+    "A larger mean with a larger error is no excuse: both must hold."
+    row = {'seeds': [0], 'n_test': 100} | {probe: dict(minus=dict(NF=dict(mean=g[0], se=g[1], verdict=''))) for probe, g in (('k-NN', knn), ('linear', linear))}
+    found = judged_of(tmp_path, fig2=dict(cifar10=dict(rows={'NIF-64, mode': row})))['question.separates.cifar10']
+    assert found['verdict'] == verdict and f'judged by the {judged} gain' in found['note']
+
+
+@pytest.mark.parametrize('nf, words', [(['float32'], 'were both trained with float32 multiplications: with bfloat16 for both'), (['bfloat16'], 'unequal precision: with bfloat16 for both')])
+def test_a_row_says_which_products_its_own_pair_had(tmp_path, nf, words):
+    row = dict(mean=1.0, sd=None, se_images=0.003, seeds=[0], n=10, images_seen=[100], compute=['float32'], paired=dict(mean=0.001, se=0.001, seeds=1, sd_seeds=None))
+    table2 = dict(celeba={'NF': dict(row, compute=nf, paired=None), 'NIF-128': dict(row, same_products=dict(difference=0.0015, compute='bfloat16'))})
+    assert words in judged_of(tmp_path, table2=table2)['table2.celeba.NIF-128.claim']['note']
