@@ -69,8 +69,10 @@ def resize_matrix(n, size=299):
 
 
 def network_input(rgb, size=299):
-    "Bytes (n, H, W, 3) -> float32 (n, size, size, 3) in [-1, 1], resized as pytorch-fid does. Raises `ValueError` for another shape or size."
-    if np.ndim(rgb) != 4 or rgb.shape[3] != 3: raise ValueError(f'expected images of shape (n, H, W, 3), got {np.shape(rgb)}')
+    "Bytes (n, H, W, 3) -> float32 (n, size, size, 3) in [-1, 1], resized as pytorch-fid does. Raises `ValueError` for another shape or size, and for what are no whole numbers."
+    rgb = jnp.asarray(rgb)
+    if rgb.ndim != 4 or rgb.shape[3] != 3: raise ValueError(f'expected images of shape (n, H, W, 3), got {rgb.shape}')
+    if not jnp.issubdtype(rgb.dtype, jnp.integer): raise ValueError(f'expected bytes, 0 to 255, got {rgb.dtype}')
     Rh, Rw = resize_matrix(rgb.shape[1], size), resize_matrix(rgb.shape[2], size)
     x = rgb.astype(jnp.float32) * (2 / 255) - 1
     return jnp.einsum('ih,nhwc,jw->nijc', Rh, x, Rw, precision='highest')
@@ -446,6 +448,7 @@ class InceptionFeatures:
 # %% ../nbs/23_frechet.ipynb #7db6608d
 def _moments(mean, C, side):
     "A mean (d,) and a covariance (d, d) as float64. Raises `ValueError` unless they are, finite and, but for rounding, symmetric."
+    if np.iscomplexobj(mean) or np.iscomplexobj(C): raise ValueError(f'the {side} distribution must be real, got complex numbers')
     mean, C = np.asarray(mean, np.float64), np.asarray(C, np.float64); d = mean.size
     if mean.ndim != 1 or C.shape != (d, d) or d == 0: raise ValueError(f'the {side} distribution needs a mean (d,) and a covariance (d, d), got {mean.shape} and {C.shape}')
     if not (np.isfinite(mean).all() and np.isfinite(C).all()): raise ValueError(f'the {side} distribution must be finite, got NaN or inf')

@@ -46,6 +46,7 @@ def log_likelihood_of(model, data, *, key=None, n_samples=1, n_draws=1, batch_si
     graphdef, state = nnx.split(bare(model))
     padded = np.concatenate([data, np.repeat(data[-1:], -len(data) % batch_size, 0)])            # one shape, one compilation
     starts, devices = list(range(0, len(padded), batch_size)), list(jax.devices() if devices is None else devices)
+    if not devices: raise ValueError('scoring wants at least one device, got none')
     n = len(devices) if jax.process_count() > 1 else min(len(devices), len(starts))
     mesh = None if devices[:n] == jax.local_devices()[:1] else jax.make_mesh((n,), ('batches',), axis_types=(AxisType.Auto,), devices=devices[:n])
     state, total = on_all(state, mesh), np.zeros(len(padded))
@@ -63,8 +64,9 @@ def log_likelihood_of(model, data, *, key=None, n_samples=1, n_draws=1, batch_si
 
 
 def mean_and_se(values):
-    "Mean and standard error of independent values (n,), as a dict with n. Raises `ValueError` without a value."
+    "Mean and standard error of independent values (n,), as a dict with n. Raises `ValueError` without a value, and for another shape."
     values = np.asarray(values, np.float64)
+    if values.ndim != 1: raise ValueError(f'a mean wants values of shape (n,), got {values.shape}')
     if values.size == 0: raise ValueError('a mean wants at least one value, got none')
     return dict(mean=float(values.mean()), se=float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else float('nan'), n=len(values))
 

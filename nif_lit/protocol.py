@@ -225,6 +225,7 @@ def _settings(config, n, t, s, sampler, dims, key, image_path='plain'):
     if parse_name(config.model)[0] == 'NF': s = 1.0                                   # an NF has no such noise
     if sampler == 'released' and s == 0 and t == 1: sampler = 'trained'               # on the manifold both draw the same images
     key = scoring_key() if key is None else key
+    if (shape := jax.random.key_data(key).shape) != (plain := jax.random.key_data(jax.random.key(0)).shape): raise ValueError(f'scores are kept by keys of the default generator, of shape {plain}, got one of shape {shape}')
     dims = _dims(dims, config.scale, along)
     return dict(n=n, t=t, s=s, sampler=sampler, dims=dims, key=np.asarray(jax.random.key_data(key)).tolist(), **along)
 
@@ -296,7 +297,7 @@ def _alike(points):
 
 
 def difference(a, b):
-    "KID of a less KID of b, from two scores: dict(value, se, z); se by adding variances, too large where draws are shared. Negative: a is nearer to the data. Raises `ValueError` where their weights or precision differ."
+    "KID of a less KID of b, from two scores: dict(value, se, z); se by adding variances: too large where both lie on one side of the data, whose images they share, and too small by up to the root of 2 where they lie on opposite sides. Negative: a is nearer to the data. Raises `ValueError` where their weights or precision differ."
     _alike([a, b])
     value, se = a['kid']['value'] - b['kid']['value'], math.hypot(a['kid']['se'], b['kid']['se'])
     return dict(value=value, se=se, z=value / se if se else math.copysign(math.inf, value) if value else 0.0)
@@ -395,7 +396,7 @@ SHARES = ('precision', 'recall', 'coverage')
 def draws_apart(configs, n, *, dims=None, runs=None):
     """How far scores move when a run's n samples are drawn again: dict(pairs, n, precision, recall, coverage, kid), from scores on disk that differ in their key alone; None without a pair.
 
-    precision, recall, coverage: the standard deviation of one draw, pooled over all pairs. kid: the root mean square of the difference over its own standard error, about 1 where that error is honest.
+    precision, recall, coverage: the standard deviation of one draw, pooled over all pairs. kid: the root mean square of the difference over its own standard error. Both draws meet one reference, whose part of that error cancels: so it is below 1 where the error is right, about 0.7 with as many samples as reference images, and nearer to 1 with fewer samples.
     Raises `ValueError` for n below 10 or unknown dims.
     """
     n, pairs = whole('n', n, 10), []

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from .checks import whole
+from .data import check_bits
 from .experiments import Figure, MODELS, PAPER_MODELS, by_dataset, cached, dataset_of, experiment, finished, former, images_seen, picture
 from .heads import KINDS
 from .likelihood import mean_and_se
@@ -26,7 +28,9 @@ def _embeddings(graphdef, state, h): return {kind: nnx.merge(graphdef, state).em
 
 
 def project(model, x, *, batch_size=100):
-    "Each image x (n, H, W, C) as the model's manifold has it, by both kinds of embedding: dict kind -> uint8 levels of the same shape. Raises `ValueError` as `Flow.embed` does."
+    "Each image x (n, H, W, C) as the model's manifold has it, by both kinds of embedding: dict kind -> uint8 levels of the same shape. Raises `ValueError` for a model of real vectors, a batch_size that is no positive whole number, and as `Flow.embed` does."
+    if model.bits is None: raise ValueError('project gives levels of images; a model of real vectors has none: Flow.reconstruct')
+    batch_size = whole('batch_size', batch_size)
     x = np.asarray(model.check_data(x)).astype(np.uint8)
     head, parts = nnx.split(model.head), {kind: [] for kind in KINDS}
     for i in range(0, len(x), batch_size):
@@ -54,8 +58,9 @@ def _principal(dataset, bits, split, M):
 
 
 def pca_projection(x, mean, directions, bits):
-    "x (n, H, W, C) projected onto a plane (mean (N,), orthonormal rows (M, N)), rounded and clipped to levels, uint8."
-    flat = np.asarray(x, np.float32).reshape(len(x), -1)
+    "x (n, H, W, C) projected onto a plane (mean (N,), orthonormal rows (M, N)), rounded and clipped to levels, uint8. Raises `ValueError` where shapes do not fit, for bits out of 1..8, and for values that are not finite."
+    check_bits(bits); flat = levels_of('pca_projection', x).astype(np.float32); flat = flat.reshape(len(flat), -1)
+    if np.shape(mean) != flat.shape[1:] or np.ndim(directions) != 2 or np.shape(directions)[1:] != flat.shape[1:]: raise ValueError(f'images of {flat.shape[1]} values want a mean ({flat.shape[1]},) and directions (M, {flat.shape[1]}), got {np.shape(mean)} and {np.shape(directions)}')
     y = mean + (flat - mean) @ directions.T @ directions
     return np.clip(np.round(y), 0, 2 ** bits - 1).astype(np.uint8).reshape(np.shape(x))
 

@@ -58,11 +58,11 @@ def scores_of(config, n, progress=False):
 def against(nif, nf):
     """Scores of the same seeds, lists of dict(frechet, kid, se), compared: dict(frechet, nf, ratio, kid, se, sd_seeds, base, verdict, seeds): the two mean distances, ratio = NIF / NF - 1, the difference of KID; base: the NF's KID.
 
-    verdict: 'nearer', 'farther' or 'undecided', by KID at two standard errors. Raises `ValueError` for unequal lists.
+    se: the larger of the error over images, which does not shrink with the seeds, since all of them meet the same test images, and of that over seeds. verdict: 'nearer', 'farther' or 'undecided', by KID at two standard errors. Raises `ValueError` for unequal lists.
     """
     if len(nif) != len(nf) or not nf: raise ValueError(f'expected as many seeds of both models, at least one, got {len(nif)} and {len(nf)}')
     k = len(nf); each = [a['kid'] - b['kid'] for a, b in zip(nif, nf)]
-    se = math.sqrt(sum(a['se'] ** 2 + b['se'] ** 2 for a, b in zip(nif, nf))) / k
+    se = math.sqrt(sum(a['se'] ** 2 + b['se'] ** 2 for a, b in zip(nif, nf)) / k)
     sd = float(np.std(each, ddof=1)) if k > 1 else None
     if sd is not None: se = max(se, sd / math.sqrt(k))
     kid, x, y = float(np.mean(each)), *(float(np.mean([score['frechet'] for score in scores])) for scores in (nif, nf))
@@ -106,7 +106,7 @@ def size_of(configs):
 
 
 def _mean(scores):
-    sd, images = float(np.std([s['kid'] for s in scores], ddof=1)) if len(scores) > 1 else None, math.sqrt(sum(s['se'] ** 2 for s in scores)) / len(scores)
+    sd, images = float(np.std([s['kid'] for s in scores], ddof=1)) if len(scores) > 1 else None, math.sqrt(sum(s['se'] ** 2 for s in scores) / len(scores))
     return {k: None if any(s[k] is None for s in scores) else float(np.mean([s[k] for s in scores])) for k in scores[0]} | dict(se=max(images, (sd or 0) / math.sqrt(len(scores))), sd_kid=sd, values=[s['frechet'] for s in scores], factors=[s['factor'] for s in scores], temperatures=[s['t'] for s in scores])
 
 

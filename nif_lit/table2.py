@@ -23,7 +23,7 @@ def difference_by_seed(nf, nif):
 
     se is the larger of the standard error over images and, with two seeds or more, that over seeds. Raises `ValueError` for unequal lists.
     """
-    if len(nf) != len(nif) or not nf: raise ValueError(f'expected as many seeds of both models, at least one, got {len(nf)} and {len(nif)}')
+    if len(nf) != len(nif) or not len(nf): raise ValueError(f'expected as many seeds of both models, at least one, got {len(nf)} and {len(nif)}')
     pair = paired_difference(np.mean(nf, 0), np.mean(nif, 0))
     each = [float(np.mean(np.subtract(a, b))) for a, b in zip(nf, nif)]
     sd = float(np.std(each, ddof=1)) if len(each) > 1 else None

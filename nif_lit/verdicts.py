@@ -181,12 +181,12 @@ def _half(records, dataset, pairs, text):
 
 
 def _mean_change(pairs):
-    "The mean of several changes, significant if their KID differences, summed, are. What all of them share, the error of one NF, does not become smaller by their number."
+    "The mean of several changes, significant if their KID differences, summed, are. What they share, the error of one NF or one that other seeds lent them, adds up and does not become smaller by their number."
     pairs = [p for p in pairs if p]
     if not pairs: return None
     k = len(pairs)
-    ratio, shared = sum(p['value'] for p in pairs) / k, min(p.get('shared', 0) for p in pairs)
-    se = math.sqrt(shared ** 2 + sum(max(p['kid_se'] ** 2 - shared ** 2, 0) for p in pairs) / k ** 2)
+    ratio, shared = sum(p['value'] for p in pairs) / k, [p.get('shared', 0) for p in pairs]
+    se = math.hypot(sum(shared), math.sqrt(sum(max(p['kid_se'] ** 2 - lent ** 2, 0) for p, lent in zip(pairs, shared)))) / k
     return changed(ratio, sum(p['kid'] for p in pairs) / k, se, f'{ratio:+.1%}, mean of {k} M; ')
 
 

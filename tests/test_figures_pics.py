@@ -176,3 +176,18 @@ def test_a_lattice_is_a_pattern_of_period_two():
     weak = lattice(smooth + board); assert plain['value'] + 2 * np.hypot(plain['se'], weak['se']) < weak['value'] < 1            # below 1, and more than the images alone have
     for wrong in (smooth[:19], smooth[:, :2], smooth[0], 0 * smooth):
         with pytest.raises(ValueError, match='lattice'): lattice(wrong)
+
+
+def test_a_projection_is_of_images_in_levels():
+    from nif_lit.reconstructions import pca_projection, project
+    with pytest.raises(ValueError, match='a model of real vectors has none'): project(build_model('NIF-2', (3,), steps=1, hidden=4), np.zeros((2, 3)))
+    with pytest.raises(ValueError, match='batch_size'): project(build_model('NIF-2', (2, 2, 1), steps=1, channels=2, levels=1), np.zeros((2, 2, 2, 1), np.uint8), batch_size=0)
+    x, mean, directions = np.zeros((1, 2, 2, 1)), np.zeros(4), np.eye(4)[:2]
+    for bad, match in ((dict(bits=9), 'bits'), (dict(mean=np.zeros(3)), 'want a mean'), (dict(x=x * np.nan), 'finite'), (dict(x=x[:0]), 'at least one')):
+        with pytest.raises(ValueError, match=match): pca_projection(**(dict(x=x, mean=mean, directions=directions, bits=3) | bad))
+
+
+def test_heat_is_judged_where_it_was_scored():
+    from nif_lit.temperature import HOT, judge
+    point = lambda t: dict(t=t, kid=0.1, se=0.01)
+    with pytest.raises(ValueError, match='the row has t = 1'): judge([point(1.0), point(HOT)], [point(1.0)])

@@ -370,3 +370,8 @@ def test_a_set_is_at_no_distance_from_itself():
     (lambda: neighbour_scores(np.eye(4), np.eye(4), True), 'k must be a positive whole number, got True'), (lambda: neighbour_scores(np.eye(4), np.eye(4), 1, chunk=0), 'chunk must be'), (lambda: as_rgb(np.zeros((1, 4, 4, 3), np.uint8), 3, 'released', quality=101), 'quality must be .* got 101')])
 def test_a_wrong_argument_is_a_value_error(call, match):
     with pytest.raises(ValueError, match=match): call()
+
+
+def test_what_is_not_real_or_not_bytes_is_refused():
+    with pytest.raises(ValueError, match='first distribution must be real'): f.gaussian_frechet(np.zeros(2), np.eye(2) * (1 + 5j), np.zeros(2), np.eye(2))
+    with pytest.raises(ValueError, match='expected bytes, 0 to 255, got float32'): f.network_input(np.zeros((1, 4, 4, 3), np.float32))

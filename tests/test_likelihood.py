@@ -34,3 +34,12 @@ def test_no_examples_give_no_scores():
     with pytest.raises(ValueError, match='takes'): log_likelihood_of(MODEL, X[:0, :2], key=jax.random.key(0))
     for call in (lambda: mean_and_se([]), lambda: paired_difference([], []), lambda: round_trip_error(MODEL, X[:0], key=jax.random.key(0))):
         with pytest.raises(ValueError, match='at least one|batch is empty'): call()
+
+
+@pytest.mark.parametrize('values', [3.0, np.ones((4, 100))])
+def test_a_mean_is_of_a_row_of_values(values):
+    with pytest.raises(ValueError, match='of shape \\(n,\\), got'): mean_and_se(values)
+
+
+def test_scoring_on_no_device_is_refused():
+    with pytest.raises(ValueError, match='at least one device'): log_likelihood_of(NF((2, 2, 1), steps=1, channels=2), np.zeros((1, 2, 2, 1), np.uint8), key=jax.random.key(0), devices=[])

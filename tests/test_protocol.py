@@ -254,3 +254,20 @@ def test_numbers_of_numpy_are_numbers():
     settings = lambda *v: protocol._settings(NIF, *v, 'trained', None, None)
     assert settings(np.int64(40), np.float32(0.5), np.int32(2)) == settings(40, 0.5, 2) and protocol._factors(np.linspace(0, 1, 3)) == protocol._factors((0, 0.5, 1)) == [0.0, 0.5, 1.0]
     assert s_of(np.float32(0.5), 'trained') == 0.25 and not protocol.swept(NIF, np.linspace(0, 1, 3)) and protocol.PixelFeatures(images(9), 3, dims=4).axes.shape == (4, 4)
+
+
+def test_three_seeds_do_not_make_the_test_set_larger():
+    "Seeds share the reference: the mean of three KIDs, and a difference of two such means on opposite sides of it, move as their errors say, or less."
+    rng, found = np.random.default_rng(5), []
+    for _ in range(60):
+        reference, u = rng.normal(size=(60, 4)), np.full(4, 0.5)
+        near, far = ([dict(frechet=1.0, kid=(k := kid(rng.normal(size=(60, 4)) + side * u, reference))['value'], se=k['se'], factor=1.0, t=1.0) for _ in range(3)] for side in (1, -1))
+        mean, versus = table1._mean(near), table1.against(near, far)
+        found.append((mean['kid'], mean['se'], versus['kid'], versus['se']))
+    a, a_se, b, b_se = np.array(found).T
+    assert 0.4 < a.std(ddof=1) / a_se.mean() < 1.15 and 0.4 < b.std(ddof=1) / b_se.mean() < 1.3          # 1.3 and 1.6 where the error shrank with the seeds
+
+
+@pytest.mark.parametrize('key', [jax.random.key(0, impl='rbg')])
+def test_a_key_that_cannot_be_kept_is_refused(key):
+    with pytest.raises(ValueError, match='default generator, of shape'): sample_scores(experiment('digits', 'NF'), n=100, key=key)

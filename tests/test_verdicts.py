@@ -12,7 +12,7 @@ from nif_lit.experiments import PAPER_MODELS, experiment, published
 from nif_lit.glow import FlowSteps
 from nif_lit.models import build_model
 from nif_lit.paper_and_code import CANDIDATES, bits_at, candidates, draw_differences, needs
-from nif_lit.verdicts import accept, judge, table, verdicts
+from nif_lit.verdicts import _mean_change, accept, changed, judge, table, verdicts
 
 SETS = ('fashion_mnist', 'cifar10', 'celeba')
 TABLES = {'table1': ('42.77 78.58 63.07', '23.97 80.15 30.96', '23.23 79.38 34.46', '24.84 78.44 33.95', '25.34 77.47 35.96'),                     # row by row, as printed
@@ -344,3 +344,11 @@ def test_a_row_says_which_products_its_own_pair_had(tmp_path, nf, words):
     row = dict(mean=1.0, sd=None, se_images=0.003, seeds=[0], n=10, images_seen=[100], compute=['float32'], paired=dict(mean=0.001, se=0.001, seeds=1, sd_seeds=None))
     table2 = dict(celeba={'NF': dict(row, compute=nf, paired=None), 'NIF-128': dict(row, same_products=dict(difference=0.0015, compute='bfloat16'))})
     assert words in judged_of(tmp_path, table2=table2)['table2.celeba.NIF-128.claim']['note']
+
+
+@pytest.mark.parametrize('alone', [0, 1, 3])
+def test_what_rows_were_lent_adds_up_beside_rows_that_were_lent_nothing(alone):
+    "One row without a loan does not make those of the others independent; three loans of L among k rows are worth 3 L / k."
+    L, k = 4e-4, 3 + alone
+    found = _mean_change([changed(-0.1, -1e-3, L) | dict(shared=L)] * 3 + [changed(-0.1, -1e-3, 1e-4)] * alone)
+    assert found['kid_se'] == pytest.approx(np.hypot(3 * L, np.sqrt(alone) * 1e-4) / k)
