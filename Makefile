@@ -5,6 +5,8 @@ SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH_VENV := .venv-bench
+# digits train for seconds and compile for minutes: the quick compiler halves it. The lock file's jaxlib knows both flags; another might stop at them
+QUICK_COMPILE := --xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=1
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.13 python3.12 python3.11 python3 python)
 
 .PHONY: help reproduce test bench lock readme docs clean
@@ -27,7 +29,7 @@ $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-dev.lock && touch $@
 
 reproduce: $(VENV)/.runtime  ## train NF and NIF on digits and draw every figure (some minutes after installation)
-	@$(BIN)/nif_lit reproduce --scale smoke
+	@XLA_FLAGS="$$XLA_FLAGS $(QUICK_COMPILE)" $(BIN)/nif_lit reproduce --scale smoke
 
 test: $(VENV)/.dev  ## everything that CI runs
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup

@@ -257,15 +257,15 @@ def test_numbers_of_numpy_are_numbers():
 
 
 def test_three_seeds_do_not_make_the_test_set_larger():
-    "Seeds share the reference: the mean of three KIDs, and a difference of two such means on opposite sides of it, move as their errors say, or less."
+    "Seeds share the reference: the mean of three KIDs, and a difference of two such means on opposite sides of it, move as their errors say; the difference, where these are on opposite sides, by up to the root of 2 more."
     rng, found = np.random.default_rng(5), []
-    for _ in range(60):
-        reference, u = rng.normal(size=(60, 4)), np.full(4, 0.5)
-        near, far = ([dict(frechet=1.0, kid=(k := kid(rng.normal(size=(60, 4)) + side * u, reference))['value'], se=k['se'], factor=1.0, t=1.0) for _ in range(3)] for side in (1, -1))
+    for _ in range(100):
+        reference, u = rng.normal(size=(30, 4)), np.full(4, 0.5)
+        near, far = ([dict(frechet=1.0, kid=(k := kid(rng.normal(size=(300, 4)) + side * u, reference))['value'], se=k['se'], factor=1.0, t=1.0) for _ in range(3)] for side in (1, -1))
         mean, versus = table1._mean(near), table1.against(near, far)
         found.append((mean['kid'], mean['se'], versus['kid'], versus['se']))
     a, a_se, b, b_se = np.array(found).T
-    assert 0.4 < a.std(ddof=1) / a_se.mean() < 1.15 and 0.4 < b.std(ddof=1) / b_se.mean() < 1.3          # 1.3 and 1.6 where the error shrank with the seeds
+    assert 0.6 < a.std(ddof=1) / a_se.mean() < 1.15 and 0.6 < b.std(ddof=1) / b_se.mean() < 1.41         # 1.39 and 1.79 where the error shrank with the seeds
 
 
 @pytest.mark.parametrize('key', [jax.random.key(0, impl='rbg')])
