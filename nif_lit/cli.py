@@ -79,13 +79,13 @@ def train(dataset: Annotated[Optional[str], typer.Option(help='digits, fashion_m
         for name in names:
             if (parse_name(name)[1] or 0) > N: raise ValueError(f'{name} has more latent dimensions than the {N} of {dataset}; choose M <= {N}')
     for name in names:
-        config = config_of(name, images=results[0]['images_seen']) if results else first
+        config = config_of(name, images=images if minutes is None else results[0]['images_seen']) if results else first
         results.append(run(config, folder=data_folder, progress=not quiet))
         echo(f'{name}: {runs_folder()/config.name}')
     rows = []
     for name, r in zip(names, results):
         pair = paired_difference(results[0]['test_bits'], r['test_bits']) if r is not results[0] else None
-        rows.append((name, f'{r["test_bits_per_dim"]["mean"]:.4f} ± {r["test_bits_per_dim"]["se"]:.4f}', '' if pair is None else f'{pair["mean"]:+.4f} ± {pair["se"]:.4f}', f'{r["images_seen"]:,}', f'{r["images_per_second"]:.0f}'))
+        rows.append((name, f'{r["test_bits_per_dim"]["mean"]:.4f} ± {r["test_bits_per_dim"]["se"]:.4f}', '' if pair is None else f'{pair["mean"]:+.4f} ± {pair["se"]:.4f}', f'{r["images_seen"]:,}', '' if r['images_per_second'] is None else f'{r["images_per_second"]:.0f}'))
     echo('\n' + text_table(('model', 'test bits/dim (± SE)', f'{names[0]} − model, paired (± SE)', 'images seen', 'images/s'), rows))
 
 

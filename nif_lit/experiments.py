@@ -20,6 +20,7 @@ import subprocess
 import time
 import tomllib
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -29,7 +30,7 @@ from pathlib import Path
 import jax
 import numpy as np
 from .checks import nearest, seed_of, whole
-from .data import DATASETS, check_bits, load, write_bytes
+from .data import DATASETS, DataError, check_bits, load, write_bytes
 from .glow import check_variant
 from .likelihood import bits_per_dim_of, mean_and_se, round_trip_error
 from .models import COMPUTES, build_model, cpu_flags, parse_name
@@ -166,22 +167,36 @@ def _finish(folder, config, model, data, report):
 def finished(config, *, runs=None, parameters=False):
     "Has this Experiment a result and, if asked for, its parameters? Numbers that `restore_numbers` put back come without; those of a training that has not ended do not count."
     home = Path(runs or runs_folder())/config.name
-    return (home/'result.json').exists() and (not parameters or (home/'model.json').exists() and not any((home/AGAIN).glob('*.json')))
+    if not (home/'result.json').exists(): return False
+    return not parameters or (home/'model.json').exists() and any(saved_step(home/part) is not None for part in ('checkpoints', 'parameters')) and not any((home/AGAIN).glob('*.json'))
 
 
 def _result_of(home):
     "result.json of a run folder; raises `ValueError` naming it where it is damaged."
     found = read_json(home/'result.json')
-    if not isinstance(found, dict) or 'test_bits_per_dim' not in found: raise ValueError(f"{home/'result.json'} is damaged, it holds no result: remove it, and the run is finished again")
+    if not isinstance(found, dict) or 'test_bits_per_dim' not in found: raise ValueError(f"{home/'result.json'} is damaged, it holds no result: remove it, and the run is finished again, or trained again where its parameters are not here")
     return found
+
+
+def _set_aside(home):
+    "Moves the scores of a run folder, which are those of other parameters, to scores-of-restored-<k> beside them."
+    if (home/'scores').exists(): os.replace(home/'scores', next(path for k in count(1) if not (path := home/f'scores-of-restored-{k}').exists()))
+
+
+def _check_data(home, config, result, folder):
+    "Raises `ValueError` where a run that was trained here saw a data set of another size than the one at hand, as a part of CelebA has: its scores would be held against other images."
+    if not (home/'config.json').exists() or 'n_train' not in result: return
+    try: data = dataset_of(config.dataset, config.bits, config.split, folder)
+    except DataError: return                                                   # not at hand: nothing is scored with it either
+    had, has = (result['n_train'], result['n_test']), (len(data.train), len(data.test))
+    if had != has: raise ValueError(f'{home} holds a run of {had[0]:,} training and {had[1]:,} test images, and the {config.dataset} at hand has {has[0]:,} and {has[1]:,}: name another folder of runs (NIF_LIT_RUNS), or the data of before')
 
 
 def _take(home):
     "Puts a run that was trained beside restored numbers in their place and returns its result. Cut off, it may be called once more."
     again = home/AGAIN
     old, new = _result_of(home), _result_of(again)
-    if old['test_bits'] != new['test_bits'] and (home/'scores').exists():       # scores of other parameters
-        os.replace(home/'scores', next(path for k in count(1) if not (path := home/f'scores-of-restored-{k}').exists()))
+    if old['test_bits'] != new['test_bits']: _set_aside(home)
     for path in sorted(again.iterdir(), key=lambda path: (path.name == 'result.json', path.name)): os.replace(path, home/path.name)
     again.rmdir()
     return new
@@ -192,13 +207,15 @@ def run(config, *, runs=None, folder=None, progress=True, parameters=False, call
 
     The run lives in runs/<name>: config.json, model.json, metrics.jsonl, checkpoints, result.json. parameters: train also where only numbers were restored. That happens
     beside them, in runs/<name>/again, and takes their place when it has ended; unless it gives the same bits for every test image, as it does on the machine that made them,
-    its scores are set aside, since they are those of other parameters. callback: that of `fit`. Raises what `load` and `fit` raise.
+    its scores are set aside, since they are those of other parameters; as are those that lie in a folder where a training begins. callback: that of `fit`. Raises what `load` and `fit` raise, and `ValueError`
+    where the run saw a data set of another size than the one at hand.
     """
     home = Path(runs or runs_folder())/config.name
     result = first_does(lambda: _result_of(home) if finished(config, runs=runs, parameters=parameters) else _take(home) if (home/AGAIN/'result.json').exists() else None)
-    if result is not None: return result
+    if result is not None: _check_data(home, config, result, folder); return result
     place = home/AGAIN if first_does(lambda: finished(config, runs=runs) and not (home/'config.json').exists()) else home
     data = dataset_of(config.dataset, config.bits, config.split, folder)
+    if saved_step(place/'checkpoints') is None: first_does(lambda: _set_aside(place))
     model = build_model(config.model, data.shape, seed=config.seed, bits=config.bits, steps=config.steps, channels=config.channels, levels=config.levels, bias=config.bias,
                         **{k: v for k, v in dict(low_steps=config.low_steps, low_hidden=config.low_hidden, variant=config.variant).items() if v})
     report = fit(model, data.train, seed=config.seed, images=config.images, minutes=config.minutes, batch_size=config.batch_size, learning_rate=config.learning_rate,
@@ -379,6 +396,15 @@ def _drawn_by(figure, configs, out, runs):
     return before.get('pictures_of', before.get('provenance'))
 
 
+@contextmanager
+def _runs_in(folder):
+    "NIF_LIT_RUNS is folder while it lasts."
+    before = os.environ.get('NIF_LIT_RUNS')
+    os.environ['NIF_LIT_RUNS'] = str(folder)
+    try: yield
+    finally: os.environ.pop('NIF_LIT_RUNS') if before is None else os.environ.update(NIF_LIT_RUNS=before)
+
+
 def make(figure, *, scale='smoke', out=None, runs=None, progress=True, seeds=None, **choice):
     """Makes one Figure: trains what it needs (with NIF_LIT_TRAIN=0: takes what is `at_hand`), draws, writes out/<name>.json; returns (record, sections).
 
@@ -388,6 +414,8 @@ def make(figure, *, scale='smoke', out=None, runs=None, progress=True, seeds=Non
     if not isinstance(figure, Figure): raise ValueError(f'make takes a Figure, got {figure!r:.60}; nif_lit.reproduce.find_figures finds those of a name')
     nearest('scale', scale, SCALES); seeds = None if seeds is None else whole('seeds', seeds)
     for field in choice: nearest('field', field, Experiment.__dataclass_fields__)
+    if runs is not None:                                                       # drawing asks for scores of its runs too
+        with _runs_in(runs): return make(figure, scale=scale, out=out, progress=progress, seeds=seeds, **choice)
     needed = figure.needs(scale)
     wanted = [c for c in needed if all(getattr(c, k) == v for k, v in choice.items() if v is not None) and (seeds is None or c.seed < seeds)]
     if needed and not wanted: raise ValueError(f"{figure.paper} uses no run of {', '.join(f'{k}={v!r}' for k, v in choice.items() if v is not None)} at {scale} scale")

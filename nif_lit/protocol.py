@@ -9,6 +9,7 @@ __all__ = ['PARTS', 'PATHS', 'MOST_TRAIN', 'SAMPLERS', 'MEANINGS', 'GRID', 'COAR
            'choose', 'grid_of', 'sweep', 'swept', 'grid_at_hand', 'best_s', 't_at_hand', 'best_t', 'draws_apart']
 
 # %% ../nbs/26_protocol.ipynb #9ce90cd1
+import hashlib
 import io
 import math
 import zipfile
@@ -147,18 +148,18 @@ def _dims(dims, scale, along):
 
 
 def reference_features(config, part='test', *, dims=None, image_path='plain', runs=None, progress=False):
-    """Features of 'test', 'originals' or 'train' for the data set of an Experiment: (n, d), kept as runs/features/<hash>.npz.
+    """Features of 'test', 'originals' or 'train' for the data set of an Experiment: (n, d), kept as runs/features/<hash>.npz, where the hash holds that of the images.
 
     train: a fixed part of the training images, as many as there are test images, at most 10,000. image_path: 'plain', or 'released' for images that went through the released code's
     files (`as_rgb`), for features of Inception alone. Raises `ValueError` for another part, path or dims, `DataError` without weights.
     """
     along = _along(image_path); _part(part)
     dims = _dims(dims, config.scale, along); features = extractor(config, dims)
-    said = dict(dataset=config.dataset, split=config.split, part=part, bits=config.bits, dims=dims, weights=features.source, compute=features.compute, most=MOST_TRAIN, **along)
+    images, bits = reference_images(config, part)
+    said = dict(dataset=config.dataset, split=config.split, part=part, bits=config.bits, dims=dims, weights=features.source, compute=features.compute, most=MOST_TRAIN, images=hashlib.sha256(np.ascontiguousarray(images).tobytes()).hexdigest()[:10], **along)
     path = Path(runs or runs_folder())/'features'/f'{config_hash(said)}.npz'
     found = _kept(path)
     if found is None:
-        images, bits = reference_images(config, part)
         found = features(images, bits=bits, path=image_path, progress=progress)
         if jax.process_index() == 0: _keep(path, found)
     return found

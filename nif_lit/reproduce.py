@@ -11,8 +11,8 @@ from pathlib import Path
 from . import architectures, deep, embeddings, off_manifold, paper_and_code, reconstructions, samples, table1, table2, temperature
 from .checks import nearest, whole
 from .data import DATASETS, DataError, write_bytes
-from .experiments import AGAIN, SCALES, at_hand, default_out, finished, keep_record, make, provenance, run, runs_folder, trains
-from .frechet import find_weights
+from .experiments import AGAIN, SCALES, at_hand, dataset_of, default_out, finished, keep_record, make, provenance, run, runs_folder, trains
+from .frechet import find_weights, read_weights
 from .pictures import gallery, text_table
 from .protocol import dims_at
 from .training import Diverged, saved_step
@@ -79,7 +79,7 @@ def reproduce(names=('all',), *, scale='smoke', dataset=None, seeds=None, out=No
     names: of `FIGURES`, their aliases, or 'all'. dataset: only runs on that set; seeds: only the first so many. Returns the path of the gallery. Interrupted, the same call goes on where it
     stopped. A figure that uses no run of that data set is passed over; with NIF_LIT_TRAIN=0 one whose runs are missing is said to be not run. Raises `ValueError` for an unknown name, and seeds that are no positive whole number; asked for
     one figure whose runs are missing, with NIF_LIT_TRAIN=0, `RuntimeError`, as where out holds a record of more runs than this one would. Of several, one that cannot be made (a run diverged,
-    weights of Inception are not here) does not keep the others from being made: the page says why, and at the end a `RuntimeError` names it.
+    its data or the weights of Inception are not here, a file is damaged) does not keep the others from being made: the page says why, and at the end a `RuntimeError` names it.
     """
     figures = find_figures(names)
     nearest('scale', scale, SCALES); seeds = None if seeds is None else whole('seeds', seeds)
@@ -94,17 +94,25 @@ def reproduce(names=('all',), *, scale='smoke', dataset=None, seeds=None, out=No
         own = [c for c in figure.needs(scale) if c.name in wanted and (trains() or at_hand(figure, c, out))]
         if own: keep_record(figure, scale, out, own)
     failed = {}
-    for figure in figures if scale != 'smoke' and trains() else ():
-        if figure.name not in SCORES: continue
-        try: find_weights(dims_at(scale))
+    def needs_of(figure): return [c for c in figure.needs(scale) if c.name in wanted]
+    def refuse(affected, check):
+        try: check()
         except DataError as error:
-            if len(figures) == 1: raise
-            failed[figure.name] = str(error)
-    wanted = {c.name: c for f in figures if f.name not in failed for c in f.needs(scale) if c.name in wanted}
-    done = sum(finished(c) for c in wanted.values())
+            if affected and len(figures) == 1: raise
+            failed.update({f.name: str(error) for f in affected})
+    scoring = [f for f in figures if f.name in SCORES]
+    if scoring and scale != 'smoke' and trains(): refuse(scoring, lambda: read_weights(find_weights(dims_at(scale))))
+    def with_parameters(): return [c for f in figures if f.parameters and f.name not in failed for c in needs_of(f)] if trains() else []
+    parameters = with_parameters()
+    to_train = {c.name: c for f in figures if f.name not in failed for c in needs_of(f) if trains() and not finished(c, parameters=c in parameters)}
+    for c in {c.dataset: c for c in to_train.values()}.values():
+        refuse([f for f in figures if any(r.name in to_train and r.dataset == c.dataset for r in needs_of(f))], lambda: dataset_of(c.dataset, c.bits, c.split))
+    wanted = {c.name: c for f in figures if f.name not in failed for c in needs_of(f)}
+    parameters = with_parameters()
+    done = sum(finished(c, parameters=c in parameters) for c in wanted.values())
     echo(f'{len(figures)} of {len(FIGURES)} figures and tables, from {len(wanted)} runs at {scale} scale; {done} finished before')
     if trains():
-        for name, why in train_all(list(wanted.values()), parameters=[c for f in figures if f.parameters for c in f.needs(scale)], progress=progress, echo=echo).items(): echo(f'{name} was not trained: {why}')
+        for name, why in train_all(list(wanted.values()), parameters=parameters, progress=progress, echo=echo).items(): echo(f'{name} was not trained: {why}')
     sections = []
     for k, figure in enumerate(figures):
         began, needed = time.monotonic(), figure.needs(scale)
@@ -116,7 +124,7 @@ def reproduce(names=('all',), *, scale='smoke', dataset=None, seeds=None, out=No
             if own: sections.append(dict(title=figure.paper, caption=f"Not {'made' if figure.name in failed else 'run'}: {why}."))
             continue
         try: sections += make(figure, scale=scale, out=out, progress=progress, dataset=dataset, seeds=seeds)[1]
-        except RuntimeError as error:
+        except (RuntimeError, OSError, ValueError) as error:
             if len(figures) == 1: raise
             failed[figure.name] = str(error); sections.append(dict(title=figure.paper, caption=f'Not made: {error}.'))
             echo(f'[{k + 1}/{len(figures)}] {figure.paper}: not made, {error}'); continue

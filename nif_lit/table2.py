@@ -101,7 +101,7 @@ def _row(model, found, nf, printed):
     pair = difference_by_seed(*map(list, zip(*both))) if both and model != 'NF' else None
     return dict(mean=float(np.mean(means)), sd=float(np.std(means, ddof=1)) if len(means) > 1 else None, se_images=found[0]['test_bits_per_dim']['se'], values=means,
                 seeds=[r['config']['seed'] for r in found], n=found[0]['test_bits_per_dim']['n'], paired=pair, harm=pair and harm(pair), published=printed,
-                images_seen=[r['images_seen'] for r in found], images_per_second=float(np.mean([r['images_per_second'] for r in found])), seconds=sum(r['seconds'] for r in found),
+                images_seen=[r['images_seen'] for r in found], images_per_second=float(np.mean(speeds)) if (speeds := [r['images_per_second'] for r in found if r['images_per_second'] is not None]) else None, seconds=sum(r['seconds'] for r in found),
                 round_trip_error_levels=max(r['round_trip_error_levels'] for r in found), compute=sorted({r.get('compute', 'not told') for r in found}), processors=sorted({r['provenance'].get('processor', 'not told') for r in found}), commit=found[0]['provenance']['commit'], device=found[0]['provenance']['device'])
 
 

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['EXPLODES', 'optimiser', 'train_steps', 'DataOrder', 'Diverged', 'Interrupted', 'write_json', 'read_json',
-           'config_hash', 'plain', 'save_state', 'saved_step', 'restore_state', 'save_model', 'load_model',
-           'join_processes', 'data_mesh', 'draws_by_rows', 'from_first', 'first_does', 'on_all', 'on_one', 'number',
-           'fit']
+           'config_hash', 'plain', 'save_state', 'saved_step', 'restore_state', 'description_of', 'save_model',
+           'load_model', 'join_processes', 'data_mesh', 'draws_by_rows', 'from_first', 'first_does', 'on_all', 'on_one',
+           'number', 'fit']
 
 # %% ../nbs/21_training.ipynb #29fdc77f
 import errno
@@ -111,6 +111,11 @@ def plain(tree):
     return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
+def _as_trained(tree):
+    "A pytree of arrays in which those of NumPy have the dtype that JAX gives them: training keeps them so."
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, np.ndarray) else leaf, tree)
+
+
 def _shapes(tree): return {name: [list(leaf.shape), str(leaf.dtype)] for name, leaf in plain(tree).items()}
 
 
@@ -129,7 +134,7 @@ def _checkpointer():
 def save_state(folder, step, tree):
     "Writes step_<n> under folder, whole or not at all, then removes earlier steps, never a later one. Raises `OSError` in one line when the disk is full; older checkpoints stay. Of many processes the first writes."
     if jax.process_index() != 0: return
-    folder = Path(folder).absolute()
+    folder, tree = Path(folder).absolute(), _as_trained(tree)
     folder.mkdir(parents=True, exist_ok=True)
     target, partial_path = folder/f'step_{step}', folder/f'.writing_{step}'
     shutil.rmtree(partial_path, ignore_errors=True)
@@ -154,7 +159,7 @@ def saved_step(folder):
 
 def restore_state(folder, step, like):
     "The tree saved at `step`, in the structure of `like`. Raises `ValueError` when the saved arrays are others, and for a damaged file."
-    place = Path(folder).absolute()/f'step_{step}'
+    place, like = Path(folder).absolute()/f'step_{step}', _as_trained(like)
     try:
         saved = json.loads((place/'shapes.json').read_text())
         if not isinstance(saved, dict): raise ValueError('it holds no names of arrays')
@@ -176,12 +181,27 @@ def restore_state(folder, step, like):
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
+@lru_cache(maxsize=8)
+def _blueprint(spec):
+    "(structure, shapes) of the model that a spec of `build_model` describes; nothing is computed."
+    config = json.loads(spec)
+    graphdef, state = nnx.split(bare(nnx.eval_shape(lambda: build_model(config.pop('name'), config.pop('shape'), **config))))
+    return graphdef, [leaf.shape for leaf in jax.tree.leaves(state)]
+
+
+def description_of(model):
+    "What `build_model` was called with, as a dict; None for a Flow that was put together by hand, or whose parts were replaced since: its parameters fit no model of that name."
+    if model.config is None: return None
+    graphdef, state = nnx.split(bare(model))
+    return model.config if _blueprint(model.spec) == (graphdef, [leaf.shape for leaf in jax.tree.leaves(state)]) else None
+
+
 def save_model(folder, model):
-    "The parameters of a Flow, for `load_model`, with model.json beside them if it was built by name. Raises `ValueError` for anything else and for a folder of `fit`, `OSError`."
+    "The parameters of a Flow, for `load_model`, with model.json beside them if it was built by name and no part of it was replaced. Raises `ValueError` for anything else and for a folder of `fit`, `OSError`."
     if not isinstance(model, Flow): raise ValueError(f'save_model saves a Flow, got {type(model).__name__}')
     if saved_step(Path(folder)/'checkpoints') is not None: raise ValueError(f'{folder} holds the checkpoints of fit, which load_model reads: save this model in another folder')
     save_state(Path(folder)/'parameters', 0, nnx.state(model))
-    if model.config is not None: write_json(Path(folder)/'model.json', model.config)
+    if (described := description_of(model)) is not None: write_json(Path(folder)/'model.json', described)
     elif jax.process_index() == 0: (Path(folder)/'model.json').unlink(missing_ok=True)          # an older model's description
 
 
@@ -196,7 +216,7 @@ def _built_by_name(path):
 def load_model(folder, *, model=None):
     """The Flow that `save_model` or `fit` left in folder.
 
-    model: needed when it was put together by hand: a Flow built again in the same way, which takes the saved parameters and is returned.
+    model: needed when it was put together by hand, or when a part of it was replaced: a Flow built again in the same way, which takes the saved parameters and is returned.
     Raises `FileNotFoundError` where nothing is saved, `ValueError` for a damaged file or the arrays of another model.
     """
     folder = Path(folder)
@@ -204,7 +224,7 @@ def load_model(folder, *, model=None):
     step = saved_step(folder/place)
     if model is None:
         if not (folder/'model.json').exists():
-            raise FileNotFoundError(f'no model.json in {folder}: ' + ('it is not the folder of a trained model' if step is None else 'its model was put together by hand; build it again in the same way and pass it, load_model(folder, model=flow)'))
+            raise FileNotFoundError(f'no model.json in {folder}: ' + ('only the numbers of its run are here, not the parameters; nif_lit train with the same settings, or run(config, parameters=True), trains it again' if step is None and (folder/'result.json').exists() else 'it is not the folder of a trained model' if step is None else 'its model was put together by hand; build it again in the same way and pass it, load_model(folder, model=flow)'))
         model = _built_by_name(folder/'model.json')
     elif not isinstance(model, Flow): raise ValueError(f'model must be a Flow, got {type(model).__name__}')
     if step is None: raise FileNotFoundError(f'{folder} holds no finished checkpoint yet')
@@ -366,8 +386,8 @@ def _alone(folder):
 
 def _open_run(folder, model, settings):
     "Checks that a run folder belongs to this config, or makes it; returns its last complete step."
-    config = dict(model=model.config, fit=settings)
-    path = folder/'config.json'
+    described = description_of(model)
+    config, path = dict(model=described, fit=settings), folder/'config.json'
     if saved_step(folder/'parameters') is not None: raise ValueError(f'{folder} holds a model of save_model, which would hide what fit saves there: choose another folder')
     if path.exists():
         old = read_json(path)
@@ -376,9 +396,8 @@ def _open_run(folder, model, settings):
             differs = [f'{part}.{name}: {(old.get(part) or {}).get(name)!r} there, {(config[part] or {}).get(name)!r} here' + (', the start of its SHA-256' if name == 'data' else '') for part in config
                        for name in sorted({*(old.get(part) or {}), *(config[part] or {})}) if (old.get(part) or {}).get(name) != (config[part] or {}).get(name)]
             raise ValueError(f'{folder.name} holds a checkpoint of another config ({"; ".join(differs)}); choose another folder or the same settings')
-    else:
-        write_json(path, config)
-        if model.config is not None: write_json(folder/'model.json', model.config)
+    if described is not None and not (folder/'model.json').exists(): write_json(folder/'model.json', described)       # before config.json, so that no kill leaves that alone
+    if not path.exists(): write_json(path, config)
     return saved_step(folder/'checkpoints')
 
 
@@ -524,5 +543,6 @@ def fit(model, data, *, seed=0, images=None, minutes=None, batch_size=64, learni
                 if ended_early: break
             save(state)
         publish(local(state[0]), local_fixed)
+        if _agree(0.0, asked.is_set(), False)[1]: raise Interrupted(f'stopped after step {step} ({step * batch_size:,} images)' + (', the last one' if done() else '') + ('; saved, the same command goes on from here' if folder is not None else '; the model holds them'))
         return dict(steps=step, images=step * batch_size, seconds=spent, images_per_second=(step - untimed) * batch_size / spent if spent else None, loss=history[-1]['loss'] if history else None,
                     unit=unit, history=history, finished=done(), compute=compute)

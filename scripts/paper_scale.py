@@ -246,7 +246,7 @@ def work(config, runs, say, over=lambda: False, nf=None):
     for k, piece in enumerate(pieces):
         if over(): raise TimeUp(f'{who}: {k} of {len(pieces)} pieces done')
         result = piece()
-        if k == 0: say(f'{who}: {result["images_seen"]:,} images, {result["test_bits_per_dim"]["mean"]:.4f} ± {result["test_bits_per_dim"]["se"]:.4f} bits/dim, {result["images_per_second"]:.0f} images/s')
+        if k == 0: say(f'{who}: {result["images_seen"]:,} images, {result["test_bits_per_dim"]["mean"]:.4f} ± {result["test_bits_per_dim"]["se"]:.4f} bits/dim, {result["images_per_second"] or 0:.0f} images/s')
     say(f'{who}: {why}')
 
 
@@ -259,16 +259,20 @@ def parameters(config, runs):
 
 
 def collect(configs, runs, out, *, facts=None, file_mb=15.0, out_mb=60.0, most_files=8, say=print):
-    """Writes what has come of the runs under `out`: results.json, samples.png, SHA256SUMS, and as many parts of parameters as fit; the next call goes on with the rest.
+    """Writes what has come of the runs under `out`: results.json, samples.png, SHA256SUMS, and as many parts of parameters as fit; the next call goes on with the rest. Parts that an earlier call left in `out` stay, and take room.
 
     No file is above file_mb, all together stay below out_mb, and there are at most most_files. facts: of the pack, for the record. Returns True when every run is done and sent.
     """
     runs, out = Path(runs), Path(out)
-    for old in out.glob('*') if out.exists() else (): old.unlink() if old.is_file() and re.fullmatch(r'results\.json|SHA256SUMS|samples\.png|.+\.npz\.\d\d', old.name) else None
     done = [c for c in configs if finished(c, runs=runs)]
     sent_path, rows = runs/'sent.json', {}
     sent = json.loads(sent_path.read_text()) if sent_path.exists() else {}
-    room, files, told = (out_mb - 4) * MB, most_files - 3, {}                              # results, picture, sums
+    kept = []                                                                              # parts that were marked as sent and not taken from `out` yet
+    for old in sorted(out.glob('*')) if (out/'results.json').exists() else ():             # a folder of an earlier call, not one that something else wrote
+        part = re.fullmatch(r'(.+)\.npz\.(\d\d)', old.name)
+        if part and int(part[2]) < sent.get(part[1], {}).get('sent', 0): kept.append(old)
+        elif part or old.name in ('results.json', 'SHA256SUMS', 'samples.png'): old.unlink()
+    room, files, told = (out_mb - 4) * MB - sum(old.stat().st_size for old in kept), most_files - 3 - len(kept), {}      # results, picture, sums
     for c in done:
         home = runs/c.name
         told[c.name] = dict(experiment=dataclasses.asdict(c), result=json.loads((home/'result.json').read_text()), model=json.loads((home/'model.json').read_text()), config=json.loads((home/'config.json').read_text()),
@@ -292,7 +296,7 @@ def collect(configs, runs, out, *, facts=None, file_mb=15.0, out_mb=60.0, most_f
     write_sums(out)
     write_json(sent_path, sent)
     left = [n for n, v in sent.items() if not v['all']] + [c.name for c in done if c.name not in sent]
-    say(f'{len(done)} of {len(configs)} runs finished; {sum(p.stat().st_size for p in out.glob("*")) / MB:.1f} MB in {len(list(out.glob("*")))} files' + (f'; parameters still to send, by the same command: {", ".join(left)}' if left else ''))
+    say(f'{len(done)} of {len(configs)} runs finished; {sum(p.stat().st_size for p in out.glob("*")) / MB:.1f} MB in {len(list(out.glob("*")))} files' + (f'; parameters still to send, by the same command{" once the folder has been emptied" if kept else ""}: {", ".join(left)}' if left else ''))
     return not left and len(done) == len(configs)
 
 
