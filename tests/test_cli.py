@@ -137,3 +137,13 @@ def test_ctrl_c_ends_in_one_line_and_the_same_command_goes_on(wait, tmp_path):
         rest = command.communicate(timeout=120)[0]
     finally: command.kill()
     assert command.returncode == 130 and 'the same command goes on' in rest.splitlines()[-1] and 'Traceback' not in rest, rest[-800:]
+
+
+def test_train_names_the_runs_of_the_plan(tmp_path, monkeypatch):
+    "Whole batches may be some more than the budget: that is no other budget. And a speed that was lost is left out."
+    from nif_lit import experiments
+    seen = []
+    def run(config, **how): seen.append(config); return dict(test_bits=[1.0, 2.0], test_bits_per_dim=dict(mean=1.5, se=0.5), images_seen=20_032, images_per_second=None)
+    monkeypatch.setattr(experiments, 'run', run)
+    done = inside('train', '--dataset', 'digits', '--models', 'NF,NIF-8', '--scale', 'smoke', '--quiet', cwd=tmp_path)
+    assert done.returncode == 0 and {c.name for c in seen} <= {c.name for c in experiments.plan('smoke')} and len(seen) == 2, done.stderr

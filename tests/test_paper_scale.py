@@ -92,6 +92,9 @@ def test_interrupted_commands_end_where_one_command_does(tmp_path, restored):
     while not command('parts', f'out{len(outs) + 2}', **limits): outs.append(f'out{len(outs) + 2}'); assert len(outs) < 20
     outs.append(f'out{len(outs) + 2}')
 
+    sent = {p.name: p.read_bytes() for p in (tmp_path/outs[1]).glob('*.npz.*')}
+    assert sent and command('parts', outs[1], **limits) and {p.name: p.read_bytes() for p in (tmp_path/outs[1]).glob('*.npz.*')} == sent          # typed again with the same folder
+
     read = lambda out: json.loads((tmp_path/out/'results.json').read_text())['runs'][name]
     whole, parts = read('out'), read(outs[-1])
     assert whole['result']['test_bits'] == parts['result']['test_bits'] and len(whole['scores']) == len(parts['scores']) > 18

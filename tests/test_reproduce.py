@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 import numpy as np
 import pytest
-from nif_lit import experiments, reproduce as reproducing
+from nif_lit import experiments, protocol, reproduce as reproducing
 from nif_lit.data import DataError
 from nif_lit.deep import bound_bits, deep_experiment
 from nif_lit.experiments import DATASETS_AT, SCALES, Figure, by_model, finished, make, plan, run
@@ -398,3 +398,81 @@ def test_a_wrong_argument_is_a_value_error(call, match, monkeypatch, tmp_path):
 
 def test_one_name_is_a_list_of_one():
     assert find_figures('fig6') == find_figures(['fig6']) and find_figures('all') == find_figures()
+
+
+@pytest.fixture
+def tiny(monkeypatch): monkeypatch.setitem(SCALES['smoke'], 'digits', SCALES['smoke']['digits'] | dict(images=128, levels=1, steps=1, channels=2))
+
+
+def test_a_data_set_of_another_size_is_refused(tiny, tmp_path, monkeypatch):
+    "As the part of CelebA that was at hand, and all of it: same names, other images."
+    config, whole = one(), experiments.dataset_of
+    run(config, runs=tmp_path, progress=False); protocol.reference_features(config, runs=tmp_path)
+    def part(*args): d = whole(*args); return dataclasses.replace(d, test=d.test[:60], test_labels=d.test_labels[:60])
+    for module in (experiments, protocol): monkeypatch.setattr(module, 'dataset_of', part)
+    with pytest.raises(ValueError, match='and 360 test images, and the digits at hand has .* and 60: name another folder'): run(config, runs=tmp_path, progress=False)
+    assert len(protocol.reference_features(config, runs=tmp_path)) == 60                                # not the 360 that were kept
+
+
+def test_scores_without_their_result_are_set_aside(tiny, tmp_path):
+    "A result that was lost takes with it what its parameters were."
+    config, home = one(), tmp_path/one().name
+    experiments.write_json(home/'scores'/'floor-0123456789.json', dict(settings={}))
+    run(config, runs=tmp_path, progress=False)
+    assert not (home/'scores').exists() and (home/'scores-of-restored-1'/'floor-0123456789.json').exists()
+    experiments.write_json(home/'scores'/'floor-0123456789.json', dict(settings={})); (home/'result.json').unlink()
+    run(config, runs=tmp_path, progress=False)                                                          # its own checkpoint is here, so its scores are its own
+    assert (home/'scores').exists()
+
+
+@pytest.mark.parametrize('lost', ['model.json', 'checkpoints'])
+def test_lost_parameters_are_had_again(lost, tiny, tmp_path):
+    config, home = one(), tmp_path/one().name
+    bits = run(config, runs=tmp_path, progress=False)['test_bits']
+    (home/lost).unlink() if (home/lost).is_file() else shutil.rmtree(home/lost)
+    with pytest.raises(FileNotFoundError, match='run.config, parameters=True. trains it again'): experiments.load_run(config, runs=tmp_path)
+    assert run(config, runs=tmp_path, progress=False, parameters=True)['test_bits'] == bits and experiments.load_run(config, runs=tmp_path)[1]['test_bits'] == bits
+
+
+def test_a_figure_is_drawn_from_the_folder_that_it_was_given(tmp_path, monkeypatch):
+    "Drawing asks for scores by the run's name, in the folder that the environment names."
+    monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path/'other')); monkeypatch.setattr(experiments, 'run', lambda *a, **k: None)
+    for place, bits in (('here', 3.5), ('other', 2.5)): experiments.write_json(tmp_path/place/one().name/'result.json', dict(test_bits_per_dim=dict(mean=bits)))
+    figure = Figure('dot', 'Dot', lambda scale: [one()], lambda configs, out, progress: (experiments.result_of(configs[0])['test_bits_per_dim'], []), parameters=False)
+    assert make(figure, runs=tmp_path/'here', out=tmp_path/'out')[0] == dict(mean=3.5) and os.environ['NIF_LIT_RUNS'] == str(tmp_path/'other')
+
+
+def test_what_cannot_be_made_is_said_before_training_and_alone(tiny, tmp_path, monkeypatch):
+    "No data set, or weights that are broken: their figures are not made, no run is trained for them, and the others are drawn."
+    said, data = [], tmp_path/'data'
+    monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path/'runs')); monkeypatch.setenv('NIF_LIT_DATA', str(data)); data.mkdir()
+    monkeypatch.setattr(reproducing, 'run', lambda *a, **k: pytest.fail('it trained'))
+    monkeypatch.setitem(FIGURES, 'fig4', dataclasses.replace(FIGURES['fig4'], draw=lambda configs, out, progress: ({}, [])))
+    with pytest.raises(RuntimeError, match='1 of 2 figures .*: table2 '): reproduce(['table2', 'fig4'], scale='laptop', out=tmp_path/'out', progress=False, echo=said.append)
+    assert (tmp_path/'out'/'fig4.json').exists() and any('Table 2: not made, ' in line for line in said) and said[0].startswith('2 of ')
+    with pytest.raises(DataError): reproduce(['table2'], scale='laptop', out=tmp_path/'out', progress=False, echo=str)
+    monkeypatch.setenv('NIF_LIT_FID', str(data)); (data/'inception_2015_12_05_mixed_7a_fp16.npz').write_bytes(b'PK'); (data/'SHA256SUMS').write_text('0' * 64 + '  inception_2015_12_05_mixed_7a_fp16.npz\n')
+    with pytest.raises(DataError, match='truncated or altered'): reproduce(['fig6'], scale='laptop', out=tmp_path/'out', progress=False, echo=str)
+
+
+def test_a_file_that_is_lost_keeps_no_other_figure_from_being_made(tmp_path, monkeypatch):
+    monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path/'runs')); monkeypatch.setattr(reproducing, 'train_all', lambda *a, **k: {})
+    def gone(configs, out, progress): raise FileNotFoundError('metrics.jsonl')
+    monkeypatch.setitem(FIGURES, 'fig4', dataclasses.replace(FIGURES['fig4'], draw=gone))
+    monkeypatch.setitem(FIGURES, 'fig11', dataclasses.replace(FIGURES['fig11'], draw=lambda configs, out, progress: ({}, [])))
+    with pytest.raises(RuntimeError, match='1 of 2 figures and tables could not be made: fig4 .metrics.jsonl'): reproduce(['fig4', 'fig11'], out=tmp_path/'out', progress=False, echo=str)
+    assert (tmp_path/'out'/'fig11.json').exists()
+
+
+def test_no_run_is_trained_for_a_figure_that_cannot_be_made(tiny, tmp_path, monkeypatch):
+    "Restored numbers are enough for Table 2; Fig. 1 would need the parameters, and lacks weights."
+    monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path/'runs')); config, said, asked = one(), [], []
+    experiments.write_json(tmp_path/'runs'/config.name/'result.json', dict(test_bits_per_dim=dict(mean=2.0)))
+    for name in ('table2', 'fig1'): monkeypatch.setitem(FIGURES, name, dataclasses.replace(FIGURES[name], needs=lambda scale: [config], draw=lambda configs, out, progress: ({}, [])))
+    def missing(dims): raise DataError('no weights')
+    monkeypatch.setattr(reproducing, 'find_weights', missing); monkeypatch.setattr(reproducing, 'train_all', lambda configs, parameters, **how: asked.append(parameters) or {})
+    for scale, parameters, done in (('laptop', [], 1), ('smoke', [config], 0)):
+        if scale == 'smoke': monkeypatch.setattr(experiments, 'run', lambda *a, **k: None)
+        try: reproduce(['table2', 'fig1'], scale=scale, out=tmp_path/scale, progress=False, echo=said.append)
+        except RuntimeError: pass
+        assert asked[-1] == parameters and any(f'from 1 runs at {scale} scale; {done} finished before' in line for line in said)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from nif_lit import NF, NIF, ActNorm, Chain, Flow, GaussianNIF, Standardise, StandardNormal, fit, build_model, load_model, save_model
+from nif_lit import NF, NIF, ActNorm, Chain, Flow, GaussianNIF, Layer, Logit, Standardise, StandardNormal, fit, build_model, load_model, save_model
 from nif_lit import training
 from nif_lit.training import DataOrder, Diverged, Interrupted, write_json
 
@@ -380,3 +380,46 @@ def test_a_lost_history_takes_its_steps_out_of_the_rate(tmp_path):
     assert rate(go(240), 48)
     (tmp_path/'metrics.jsonl').unlink()
     assert {k: go(240)[k] for k in ('images', 'seconds', 'images_per_second', 'loss', 'finished')} == dict(images=240, seconds=0.0, images_per_second=None, loss=None, finished=True)
+
+
+class Masked(Layer):
+    def __init__(self, mask): self.mask, self.w = np.array(mask), nnx.Param(jnp.zeros(3))
+    def inverse(self, x, *, key=None): a = jnp.tanh(self.w[...]) * self.mask; return x * jnp.exp(a), jnp.broadcast_to(a.sum(), x.shape[:1])
+    def forward(self, z, *, key=None, s=1.0): return z * jnp.exp(-jnp.tanh(self.w[...]) * self.mask)
+
+
+@pytest.mark.parametrize('mask', [[1.0, 0.0, 1.0], [1, 0, 1]])
+def test_an_array_of_numpy_in_a_layer_is_saved_loaded_and_resumed(mask, tmp_path):
+    "It is float64 or int64 as it was put there, and what JAX makes of it once it was trained."
+    def made(): return Flow(Masked(mask), GaussianNIF(3, 2), shape=3)
+    x, model, whole = np.random.default_rng(0).normal(size=(16, 3)), made(), made()
+    fit(model, x, images=32, folder=tmp_path/'run', stop_after=2, **SETTINGS); save_model(tmp_path/'mine', model)
+    assert all(equal(load_model(tmp_path/place, model=made()), model) for place in ('run', 'mine'))
+    again = made(); fit(again, x, images=32, folder=tmp_path/'run', **SETTINGS); fit(whole, x, images=32, **SETTINGS)
+    assert equal(again, whole)
+
+
+@pytest.mark.parametrize('replace', [lambda m: m.body.layers.__setitem__(1, Logit(8.0, 0.2)), lambda m: setattr(m, 'head', GaussianNIF(16, 3))])
+def test_a_model_whose_part_was_replaced_is_not_loaded_by_its_name(replace, tmp_path):
+    "NIF-2 with another squash, or another head, would come back as the NIF-2 that it was."
+    def made(): model = NIF((4, 4, 1), 2, **SMALL); replace(model); return model
+    model = made()
+    fit(model, data(8), images=8, folder=tmp_path/'run', **SETTINGS); save_model(tmp_path/'mine', model)
+    for place in ('run', 'mine'):
+        with pytest.raises(FileNotFoundError, match='by hand.*model=flow'): load_model(tmp_path/place)
+        assert equal(load_model(tmp_path/place, model=made()), model)
+
+
+def test_ctrl_c_in_the_last_steps_is_heard(tmp_path):
+    "What was asked is done, and the caller, who may have more to train, is told all the same."
+    def stop(row):
+        if row['images'] == 16: signal.raise_signal(signal.SIGINT)
+    with pytest.raises(Interrupted, match='after step 2 .16 images., the last one; saved'): fit(NF((4, 4, 1), **SMALL), data(), images=16, folder=tmp_path, callback=stop, **SETTINGS)
+    assert fit(NF((4, 4, 1), **SMALL), data(), images=16, folder=tmp_path, **SETTINGS)['finished']
+
+
+def test_a_lost_description_is_written_again(tmp_path):
+    fit(NF((4, 4, 1), **SMALL), data(), images=8, folder=tmp_path, **SETTINGS)
+    (tmp_path/'model.json').unlink()
+    fit(model := NF((4, 4, 1), **SMALL), data(), images=8, folder=tmp_path, **SETTINGS)
+    assert equal(load_model(tmp_path), model)
