@@ -59,7 +59,8 @@ class Flow(nnx.Module):
     """A body (`Layer`, data to latent) under a head. Densities in nats; for images in units of levels, so they are log-probabilities.
 
     shape: of one example, (H, W, C) or (D,); checked at every door when given. A Flow is itself a head: it can stand under a `NoisyInjective`.
-    To compile a door: nnx.jit(lambda model, x: model.log_prob(x)), called as f(model, x), so that the parameters are arguments; jax.jit(model.log_prob) keeps those that it first saw, also after `fit`.
+    To compile a door: nnx.jit(lambda model, x, key: model.log_prob(x, key=key)), called as f(model, x, key), so that the parameters are arguments; jax.jit(model.log_prob) keeps those
+    that it first saw, and after `fit` it would still give the scores of before.
     Inside, values are not looked at. Of many examples `log_likelihood_of`, `draw` and `latents_of` score, sample and embed compiled, in batches: a door takes all that it is given at once.
     spec: what `config` returns, as JSON; `build_model` sets it. Raises `ValueError` for a body that is no `Layer`, a head without log_prob, sample, embed and lift, and a shape that is none.
     """

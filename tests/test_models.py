@@ -1,5 +1,6 @@
 "Flow: bits, doors, embeddings, keys, and models by name."
 import re
+from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -161,12 +162,15 @@ def test_a_layer_that_breaks_the_contract_is_named(layer, match):
 
 
 def test_a_compiled_door_sees_new_parameters():
-    "What the docstring of `Flow` says: with nnx.jit the model is an argument, with jax.jit a constant."
-    model, x = NIF(3, 2, steps=1, hidden=4), np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
-    seen, kept = nnx.jit(lambda model, x: model.log_prob(x)), jax.jit(model.log_prob)
-    seen(model, x); before = kept(x)
+    "What the docstring of `Flow` says: with nnx.jit the model is an argument, with jax.jit a constant. Its recipe, which the README has too, is run as it is printed, on an image model, which needs the key."
+    recipe = re.search(r'nnx\.jit\(lambda .*?\)\)', Flow.__doc__)[0]
+    assert recipe in (Path(nif_lit.__file__).parents[1]/'README.md').read_text()
+    model, x, key = NIF(3, 2, steps=1, hidden=4), np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32), jax.random.key(0)
+    seen, kept, images, pixels = eval(recipe), jax.jit(model.log_prob), Flow(Chain(UniformDequantization(3), Flatten((4, 4, 1))), StandardNormal(16), shape=(4, 4, 1)), levels(2)
+    check(seen(images, pixels, key), images.log_prob(pixels, key=key), rtol=1e-4, atol=1e-4)
+    seen(model, x, key); before = kept(x)
     fit(model, x, images=80, batch_size=20, learning_rate=0.1, warmup=1, progress=False)
-    check(seen(model, x), model.log_prob(x), rtol=1e-4, atol=1e-4); assert (kept(x) == before).all() and not np.allclose(before, model.log_prob(x), atol=1e-2)
+    check(seen(model, x, key), model.log_prob(x), rtol=1e-4, atol=1e-4); assert (kept(x) == before).all() and not np.allclose(before, model.log_prob(x), atol=1e-2)
 
 
 @pytest.mark.parametrize('door, of_the_injection', [(NF, ()), (NIF, ('bias', 'covariance')), (DeepNIF, ('bias', 'covariance', 'low_steps', 'low_hidden'))])
