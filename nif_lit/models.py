@@ -22,7 +22,7 @@ from .checks import check_key, data_shape, is_real, per_example, rectangular, se
 from .gaussian import GaussianInjection
 from .bijections import ConvNet
 from .glow import glow_body, vector_body
-from .heads import GaussianNIF, NoisyInjective, StandardNormal
+from .heads import GaussianNIF, NoisyInjective, StandardNormal, check_head, scaled_head
 from .layer import Chain, Layer, check_scale, documented, forward_of, inverse_of, keys_for, log_mean_exp, noted
 
 # %% ../nbs/12_models.ipynb #d336afeb
@@ -58,20 +58,21 @@ def check_precision(x):
 class Flow(nnx.Module):
     """A body (`Layer`, data to latent) under a head. Densities in nats; for images in units of levels, so they are log-probabilities.
 
-    shape: of one example, (H, W, C) or (D,); checked at every door when given. A Flow is itself a head: it can stand under a `NoisyInjective`.
+    head: a `flax.nnx.Module` with M, log_prob, sample, embed and lift, as `check_head` says; a Flow is one itself: it can stand under a `NoisyInjective`.
+    shape: of one example, (H, W, C) or (D,); checked at every door when given.
     To compile a door: nnx.jit(lambda model, x, key: model.log_prob(x, key=key)), called as f(model, x, key), so that the parameters are arguments; jax.jit(model.log_prob) keeps those
     that it first saw, and after `fit` it would still give the scores of before.
     Inside, values are not looked at. Of many examples `log_likelihood_of`, `draw` and `latents_of` score, sample and embed compiled, in batches: a door takes all that it is given at once.
-    spec: what `config` returns, as JSON; `build_model` sets it. Raises `ValueError` for a body that is no `Layer`, a head without log_prob, sample, embed and lift, and a shape that is none.
+    spec: what `config` returns, as JSON; `build_model` sets it. Raises `ValueError` for a body that is no `Layer`, a head that is none, and a shape that is none.
     """
 
     def __init__(self, body, head, *, shape=None, spec=None):
         if not isinstance(body, Layer): raise ValueError(f'the body must be a Layer, got {type(body).__name__}')
-        if not all(hasattr(head, name) for name in ('log_prob', 'sample', 'embed', 'lift')): raise ValueError(f'the head must have log_prob, sample, embed and lift, got {type(head).__name__}')
+        check_head('the head', head)
         self.body, self.head = body, head
         self.shape, self.spec = None if shape is None else data_shape(shape), spec
 
-    stochastic = property(lambda self: self.body.stochastic or self.head.stochastic)
+    stochastic = property(lambda self: self.body.stochastic or getattr(self.head, 'stochastic', False))
     M = property(lambda self: self.head.M)
 
     @property
@@ -178,8 +179,8 @@ class Flow(nnx.Module):
         if hasattr(self.head, 'initialise'): self.head.initialise(h, key=None if key is None else jax.random.fold_in(key, 1))
 
     def scale_noise(self, s):
-        "The same model with every Gaussian noise variance times s, dequantization aside. Raises `ValueError` unless s is one number > 0."
-        return Flow(self.body.scale_noise(s), self.head.scale_noise(s), shape=self.shape)
+        "The same model with every Gaussian noise variance times s, dequantization aside. Raises `ValueError` unless s is one number > 0, and where the head or a layer does not define it."
+        return Flow(self.body.scale_noise(s), scaled_head(self.head, s), shape=self.shape)
 
 # %% ../nbs/12_models.ipynb #5735e269
 def bare(model):

@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 from scipy.stats import multivariate_normal, norm
 from conftest import generic
-from nif_lit import Chain, Flow, GaussianInjection, GaussianNIF, Layer, NoisyInjective, StandardNormal
+from nif_lit import Chain, Flatten, Flow, GaussianInjection, GaussianNIF, Layer, NoisyInjective, StandardNormal, log_likelihood_of
 from nif_lit.checks import check
 from nif_lit.layer import grid_quadrature, log_mean_exp
 
@@ -211,3 +211,30 @@ def test_points_beyond_float32_have_density_zero_not_nan():
         values = head.log_prob(jnp.array([[1e25] * 6, [jnp.inf] + [0.0] * 5, [0.1] * 6]))
         assert values[0] == -jnp.inf and jnp.isfinite(values[2]), (head, values)
     assert StandardNormal(6).log_prob(jnp.array([[jnp.inf] + [0.0] * 5]))[0] == -jnp.inf
+
+
+class Few(nnx.Module):
+    "A head of a user's own, with what `check_head` asks for and nothing more."
+    M = 2
+    def __init__(self): self.scale = nnx.Param(jnp.ones(()))
+    def log_prob(self, h, *, key=None, n_samples=1, t=1.0, s=1.0): return -((h * self.scale[...]) ** 2).sum(-1)
+    def sample(self, key, n, *, t=1.0, s=1.0): return jnp.zeros((n, 2))
+    def embed(self, h, *, kind='pseudo_inverse'): return h
+    def lift(self, z, *, key=None, s=0.0): return z
+
+
+def test_a_head_of_few_methods_goes_through_every_door():
+    flow, x = Flow(Flatten((2,)), Few(), shape=2), np.ones((3, 2), np.float32)
+    for model in (flow, NoisyInjective(Flatten((2,)), Few()), NoisyInjective(Flatten((2,)), flow)):
+        check(model.log_prob(x), np.full(3, -2.0), rtol=1e-6); check(model.lift(model.embed(x)), x); assert model.sample(jax.random.key(0), 3).shape == (3, 2)
+        with pytest.raises(ValueError, match=r'Few does not define scale_noise\(s\), which scoring at s = 0.5 needs'): model.scale_noise(0.5)
+    check(log_likelihood_of(flow, x), np.full(3, -2.0), rtol=1e-6); check(flow.log_prob(x, s=0.5), np.full(3, -2.0), rtol=1e-6)
+    with pytest.raises(ValueError, match='Few does not define scale_noise'): NoisyInjective(Flatten((2,)), flow).log_prob(x, s=0.5)
+
+
+@pytest.mark.parametrize('make, who', [(lambda head: Flow(Flatten((2,)), head), 'the head'), (lambda head: NoisyInjective(Flatten((2,)), head), 'the prior')])
+def test_what_a_head_lacks_is_named(make, who):
+    class Blind(Few): lift, M = None, property(lambda self: self.no_such)
+    class Plain: M, log_prob, sample, embed, lift = 2, Few.log_prob, Few.sample, Few.embed, Few.lift
+    for head, lacks in ((Blind(), 'Blind lacks lift, M$'), (Plain(), 'Plain lacks flax.nnx.Module as its base$'), (None, 'NoneType lacks flax.nnx.Module as its base, log_prob, sample, embed, lift, M$'), (StandardNormal, 'lacks flax.nnx.Module as its base, M$')):
+        with pytest.raises(ValueError, match=f'^{who} must be a head, .*: .*{lacks}'): make(head)
