@@ -214,12 +214,15 @@ class MLP(nnx.Module):
 class AffineCoupling(Layer):
     """z1 = x1, z2 = exp(tanh(a)) x2 + t with (a, t) = net(x1); the last axis is split in two. [paper A.7]
 
-    `net` maps the first C // 2 channels to 2 (C - C // 2); default: the paper's `ConvNet` with `channels` channels. Raises `ValueError` for a wrong C, and for a net that returns another shape.
+    `net` maps the first C // 2 channels to 2 (C - C // 2); default: the paper's `ConvNet` with `channels` channels. It is a pure function of its input: no dropout, no batch norm.
+    Raises `ValueError` for a wrong C, for a net that returns another shape, and for an `nnx.Module` that holds random streams or running statistics.
     """
 
     def __init__(self, C, *, channels=64, net=None, rngs=None):
         C = whole('C', C)
         if net is not None and not callable(net): raise ValueError(f'net must be a function of the first {C // 2} channels, an MLP say, got {net!r}')
+        impure = {part.__name__ for _, v in (nnx.iter_graph(net) if isinstance(net, nnx.Module) else ()) for part in (nnx.RngState, nnx.BatchStat) if isinstance(v, part)}
+        if impure: raise ValueError(f'net must be a pure function of its input, without dropout or batch norm, which would make another score at each call; {type(net).__name__} holds nnx.{" and nnx.".join(sorted(impure))}')
         self.C, self.half = C, C // 2
         self.net = net if net is not None else ConvNet(self.half, 2 * (C - self.half), channels, rngs=rngs)
 

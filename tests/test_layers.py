@@ -410,3 +410,20 @@ def test_nothing_is_initialised_from_an_empty_batch():
     from nif_lit.bijections import Standardise
     for layer in (ActNorm(4), Standardise(4)):
         with pytest.raises(ValueError, match=r'empty one of shape \(0, 4\)'): layer.initialise(jnp.zeros((0, 4)))
+
+
+class Net(nnx.Module):
+    "A user's net: its random streams are used up in construction, and kept where it is said so."
+    def __init__(self, rngs, part=None, keep=False):
+        self.first, self.last, self.part = nnx.Linear(2, 3, rngs=rngs), nnx.Linear(3, 4, rngs=rngs), part
+        if keep: self.rngs = rngs
+    def __call__(self, x): return self.last(self.part(self.first(x)) if self.part is not None else self.first(x))
+
+
+def test_a_net_of_a_coupling_is_pure():
+    x, rngs = vectors((3, 4)), nnx.Rngs(0)
+    for net in (Net(rngs), nnx.Sequential(nnx.Linear(2, 3, rngs=rngs), nnx.relu, nnx.LayerNorm(3, rngs=rngs), nnx.Linear(3, 4, rngs=rngs)), nnx.Linear(2, 4, rngs=rngs), MLP(2, 4, 3), ConvNet(2, 4, 3), lambda x: jnp.tile(x, 2)):
+        layer = AffineCoupling(4, net=net)
+        if not isinstance(net, ConvNet): assert layer.inverse(x)[1].shape == (3,)
+    for net, kind in ((Net(rngs, nnx.Dropout(0.5, rngs=rngs)), 'RngState'), (Net(rngs, nnx.BatchNorm(3, rngs=rngs)), 'BatchStat'), (Net(rngs, keep=True), 'RngState')):
+        with pytest.raises(ValueError, match=f'pure function of its input, without dropout or batch norm.* Net holds nnx.{kind}$'): AffineCoupling(4, net=net)
