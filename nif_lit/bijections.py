@@ -430,6 +430,8 @@ class Repeat(Layer):
 
     def _scan(self, what, carry, key, s=1.0):
         graphdef, state = nnx.split(self.step)
+        wide = jnp.result_type(*jax.tree.leaves(carry), *[v.dtype for v in jax.tree.leaves(state) if jnp.issubdtype(v.dtype, jnp.floating)])
+        carry = jax.tree.map(lambda v: v.astype(wide), carry)                  # what a step makes of it, and a scan takes no other
         keys = None if key is None else jax.random.split(key, self.n)
         s = s if self.noisy else 1.0
         zero = not needs_noise(s)                                              # s = 0 must stay known inside: it needs no key

@@ -105,6 +105,7 @@ class Flow(nnx.Module):
                 with np.errstate(over='ignore'): x = x.astype(dtype)
                 if not np.isfinite(x).all(): raise ValueError(f'data holds {int((~np.isfinite(x)).sum())} values beyond the largest {dtype}, {np.finfo(dtype).max:.2g}: rescale them')
             x = jnp.asarray(x)
+        elif self.bits is None: x = x.astype(jnp.result_type(float))
         if self.shape is not None and tuple(x.shape[1:]) != self.shape: raise ValueError(f'this model takes (batch, {", ".join(map(str, self.shape))}), got {tuple(x.shape)}{self._shape_hint(x.shape)}')
         if x.ndim and x.shape[0] == 0: raise ValueError(f'the batch is empty: got shape {tuple(x.shape)}')
         return x

@@ -427,3 +427,12 @@ def test_a_net_of_a_coupling_is_pure():
         if not isinstance(net, ConvNet): assert layer.inverse(x)[1].shape == (3,)
     for net, kind in ((Net(rngs, nnx.Dropout(0.5, rngs=rngs)), 'RngState'), (Net(rngs, nnx.BatchNorm(3, rngs=rngs)), 'BatchStat'), (Net(rngs, keep=True), 'RngState')):
         with pytest.raises(ValueError, match=f'pure function of its input, without dropout or batch norm.* Net holds nnx.{kind}$'): AffineCoupling(4, net=net)
+
+
+@pytest.mark.parametrize('dtype', [jnp.int32, jnp.bfloat16, jnp.float32])
+def test_repeat_takes_what_its_steps_take(dtype, x64):
+    "The carry of a scan keeps its dtype: whole numbers and lower precision are cast to that of the parameters first."
+    stack, x = Repeat(lambda rngs: generic(ActNorm(2)), 2), jnp.array([[1, -2], [3, 4]], dtype)
+    z, volume = stack.inverse(x); wanted = stack.inverse(x.astype(float))
+    assert z.dtype == volume.dtype == stack.forward(x).dtype == np.float64
+    check(z, wanted[0]); check(volume, wanted[1]); check(stack.forward(z), x.astype(float)); check(stack.initialise(x), Repeat(lambda rngs: ActNorm(2), 2).initialise(x.astype(float)), atol=1e-12)

@@ -310,3 +310,9 @@ def test_no_picture_of_numbers_that_are_none():
 def test_bits_of_a_list_are_those_of_its_array():
     model, x, key = NIF((4, 4, 1), 3, **SMALL), levels(3), jax.random.key(0)
     assert np.array_equal(model.bits_per_dim(x.tolist(), key=key), model.bits_per_dim(x, key=key))
+
+
+@pytest.mark.parametrize('dtype', [jnp.int32, jnp.bfloat16])
+def test_traced_vectors_are_cast_as_others_are(dtype):
+    model, x = NIF(2, 1, steps=1, hidden=2), np.asarray([[1, -2], [3, 4]]).astype(dtype)
+    check(jax.jit(model.log_prob)(x), model.log_prob(np.asarray(x, np.float32)), rtol=1e-5); check(jax.jit(model.embed)(x), model.embed(np.asarray(x, np.float32)), rtol=1e-5)
