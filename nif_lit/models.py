@@ -22,7 +22,7 @@ from .checks import check_key, data_shape, is_real, per_example, rectangular, se
 from .gaussian import GaussianInjection
 from .bijections import ConvNet
 from .glow import glow_body, vector_body
-from .heads import GaussianNIF, NoisyInjective, StandardNormal, check_head, scaled_head
+from .heads import GaussianNIF, NoisyInjective, StandardNormal, check_head, over_draws, scaled_head
 from .layer import Chain, Layer, check_scale, documented, forward_of, inverse_of, keys_for, log_mean_exp, noted
 
 # %% ../nbs/12_models.ipynb #d336afeb
@@ -136,7 +136,7 @@ class Flow(nnx.Module):
             key_z, key_head = jax.random.split(key)
             h, v = inverse_of(Chain(layers[first:]), y, key=key_z)
             return v + score(h, key=key_head)
-        return log_volume + log_mean_exp(jnp.stack([one(k) for k in jax.random.split(key_rest, n_samples)]))
+        return log_volume + log_mean_exp(over_draws(one, jax.random.split(key_rest, n_samples), y))
 
     def bits_per_dim(self, x, *, key=None, n_samples=1):
         "-log2 P(x) / N per image, (batch,), at s = t = 1. Raises `ValueError` for a model of real vectors, where it has no meaning."

@@ -316,3 +316,11 @@ def test_bits_of_a_list_are_those_of_its_array():
 def test_traced_vectors_are_cast_as_others_are(dtype):
     model, x = NIF(2, 1, steps=1, hidden=2), np.asarray([[1, -2], [3, 4]]).astype(dtype)
     check(jax.jit(model.log_prob)(x), model.log_prob(np.asarray(x, np.float32)), rtol=1e-5); check(jax.jit(model.embed)(x), model.embed(np.asarray(x, np.float32)), rtol=1e-5)
+
+
+def test_draws_of_a_noisy_body_are_batched_under_jit():
+    "The same keys, hence the same draws, as one after the other outside jit; and a program that does not grow with their number within a group."
+    model, x, key = Flow(Chain(ActNorm(3), generic(GaussianInjection(3, 2)), ActNorm(2)), StandardNormal(2)), np.ones((2, 3), np.float32), jax.random.key(1)
+    score = lambda n: lambda x: model.log_prob(x, key=key, n_samples=n)
+    for n in (1, 18): check(jax.jit(score(n))(x), score(n)(x), rtol=1e-5)
+    assert len(jax.make_jaxpr(score(16))(x).eqns) < 1.2 * len(jax.make_jaxpr(score(2))(x).eqns)
