@@ -324,3 +324,16 @@ def test_draws_of_a_noisy_body_are_batched_under_jit():
     score = lambda n: lambda x: model.log_prob(x, key=key, n_samples=n)
     for n in (1, 18): check(jax.jit(score(n))(x), score(n)(x), rtol=1e-5)
     assert len(jax.make_jaxpr(score(16))(x).eqns) < 1.2 * len(jax.make_jaxpr(score(2))(x).eqns)
+
+
+@pytest.mark.parametrize('shape', [(4, 4, 1), (3,)])
+def test_a_model_made_in_float64_is_used_there(shape):
+    with jax.enable_x64(True): model = NIF(shape, 2, **(SMALL if len(shape) == 3 else dict(steps=1, hidden=2)))
+    x, key = np.ones((2, *shape)), jax.random.key(0)
+    for door in (lambda: model.log_prob(x, key=key), lambda: model.embed(x), lambda: model.sample(key, 2), lambda: model.lift(np.ones((2, 2))), lambda: model.initialise(x, key=key), lambda: draw(model, key, 2),
+                 lambda: released_code_sample(model, key, 2), lambda: log_likelihood_of(model, x, key=key), lambda: fit(model, x, images=2, progress=False)):
+        with pytest.raises(ValueError, match=r'^this model was made in float64; use it under jax.enable_x64\(True\)$'): door()
+    class Shift(Slip):
+        def __init__(self): self.by = np.array([1.0, 2.0, 3.0])                                     # NumPy's, which JAX casts: no reason to refuse it
+        def inverse(self, x, *, key=None): return x - self.by, jnp.zeros(len(x))
+    assert Flow(Shift(), StandardNormal(3)).log_prob(np.ones((2, 3))).dtype == np.float32
