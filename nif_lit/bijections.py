@@ -291,7 +291,7 @@ class Reverse(Layer):
 
 @documented
 class Standardise(Layer):
-    "z = (x - mean) / deviation per column of real vectors (batch, D), set by `initialise` and never trained. A constant column or another D raises `ValueError`."
+    "z = (x - mean) / deviation per column of real vectors (batch, D), set by `initialise`, outside jit, and never trained. Raises `ValueError` for a constant column, one whose deviation is below the smallest normal number, another D, and traced data."
 
     def __init__(self, D):
         D = whole('D', D)
@@ -308,9 +308,13 @@ class Standardise(Layer):
     def initialise(self, x, *, key=None):
         expect_shape('Standardise', x, self.mean.shape)
         if 0 in np.shape(x): raise ValueError(f'Standardise is set from a batch, got an empty one of shape {np.shape(x)}')
+        if isinstance(x, jax.core.Tracer): raise ValueError('initialise looks at values: call it outside jit')
         columns = np.asarray(x, np.float64)                                  # float64: a large mean must not eat the deviation
         constant = np.flatnonzero(columns.min(0) == columns.max(0))
         if len(constant): raise ValueError(f'constant column{"s" * (len(constant) > 1)} {", ".join(map(str, constant))}: a density over a constant has no meaning; drop it and try again')
+        tiny = float(jnp.finfo(self.deviation.dtype).tiny)
+        small = np.flatnonzero(columns.std(0) < tiny)
+        if len(small): raise ValueError(f'column{"s" * (len(small) > 1)} {", ".join(map(str, small))}: a deviation of {columns.std(0)[small[0]]:.3g} is below {tiny:.3g}, the smallest normal number of {self.deviation.dtype}; rescale it')
         self.mean[...], self.deviation[...] = jnp.asarray(columns.mean(0), self.mean.dtype), jnp.asarray(columns.std(0), self.mean.dtype)
         return self.inverse(x)[0]
 

@@ -179,7 +179,7 @@ class Flow(nnx.Module):
         return self.lift(self.embed(x), key=key, s=s)
 
     def initialise(self, x, *, key=None):
-        "Sets every data-dependent parameter, of the body and of a head that has some, from one batch (batch, *shape), once, before training. Raises `ValueError` as `check_data` and, for real vectors, `check_precision` do."
+        "Sets every data-dependent parameter, of the body and of a head that has some, from one batch (batch, *shape), once, before training. Outside jit, since real vectors are looked at. Raises `ValueError` as `check_data` and, for real vectors, `check_precision` do."
         check_key(key, needed=False)
         data = self.check_data(x)
         if self.bits is None: check_precision(x)

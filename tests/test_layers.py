@@ -436,3 +436,10 @@ def test_repeat_takes_what_its_steps_take(dtype, x64):
     z, volume = stack.inverse(x); wanted = stack.inverse(x.astype(float))
     assert z.dtype == volume.dtype == stack.forward(x).dtype == np.float64
     check(z, wanted[0]); check(volume, wanted[1]); check(stack.forward(z), x.astype(float)); check(stack.initialise(x), Repeat(lambda rngs: ActNorm(2), 2).initialise(x.astype(float)), atol=1e-12)
+
+
+def test_standardise_looks_at_values_and_refuses_a_deviation_that_is_denormal():
+    x = np.array([[1.0, 2.0], [-1.0, -2.0]], np.float32)
+    with pytest.raises(ValueError, match='^initialise looks at values: call it outside jit'): nnx.jit(lambda layer, x: layer.initialise(x))(Standardise(2), x)
+    with pytest.raises(ValueError, match='^column 1: a deviation of 2e-39 is below 1.18e-38, the smallest normal number of float32'): Standardise(2).initialise(x * np.float64([1, 1e-39]))
+    layer = Standardise(2); layer.initialise(x * np.float32([1, 1e-37])); assert np.isfinite(layer.inverse(x)[1]).all()
