@@ -29,6 +29,9 @@ def _conditional(A, b, log_sigma, x, e):
     return z if e is None else z + solve_triangular(L.T, e, lower=False), volume
 
 
+def _tanh(v): return jnp.tanh(v)                                                   # by a name of this module, which pickle can store
+
+
 @documented
 class StochasticCoupling(Layer):
     """Two Gaussian injections, each steered by the other half: z = (z1, z2) of sizes M into x = (x1, x2) of sizes N. [paper 40, A.7]
@@ -53,7 +56,7 @@ class StochasticCoupling(Layer):
 
     @staticmethod
     def _net(n_in, n_out, hidden, rngs):
-        return nnx.Sequential(nnx.Linear(n_in, hidden, rngs=rngs), nnx.tanh, nnx.Linear(hidden, 2 * n_out, kernel_init=nnx.initializers.zeros, rngs=rngs))
+        return nnx.Sequential(nnx.Linear(n_in, hidden, rngs=rngs), _tanh, nnx.Linear(hidden, 2 * n_out, kernel_init=nnx.initializers.zeros, rngs=rngs))
 
     def conditionals(self, which, steer):
         "(b, log σ), each (batch, N_which), of half `which` (1 or 2), given what steers it: x2 (batch, N2) for 1, z1 (batch, M1) for 2."

@@ -1,4 +1,5 @@
 "Stochastic coupling: the contract, its limit, steering, keys and refusals."
+import pickle
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -63,3 +64,8 @@ def test_it_stands_in_a_chain(x64):
                                            (lambda: StochasticCoupling((3, 2), (2, 1)).scale_noise(-1.0), 'positive')])
 def test_refusals(call, message):
     with pytest.raises(ValueError, match=message): call()
+
+
+def test_it_can_be_pickled():
+    layer, z = generic(StochasticCoupling((2, 1), (1, 1), hidden=2)), jnp.ones((1, 1))
+    for a, b in zip(pickle.loads(pickle.dumps(layer)).conditionals(2, z), layer.conditionals(2, z)): check(a, b)
