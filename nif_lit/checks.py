@@ -11,6 +11,7 @@ import difflib
 import math
 import operator
 import re
+from functools import lru_cache
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -91,13 +92,17 @@ def is_real(dtype):
     return jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)
 
 
+@lru_cache
+def _raw_shape(impl): return jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0, impl=impl))).shape      # the numbers of one key
+
+
 def check_key(key, needed=True):
     "Raises `ValueError` unless key is one JAX key, of `jax.random.key` or the older `jax.random.PRNGKey`; None passes where none is needed."
     if key is None and not needed: return
     if type(key).__name__ in ('Rngs', 'RngStream'): raise ValueError(f'key must be one JAX key, got flax.nnx.{type(key).__name__}: pass what a call of it gives, rngs(), or jax.random.key(0)')      # its every attribute is a stream
     dtype, shape = getattr(key, 'dtype', None), np.shape(key)
     typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
-    if not (shape == () if typed else dtype == np.uint32 and len(shape) == 1):
+    if not (shape == () if typed else dtype == np.uint32 and shape == _raw_shape(jax.config.jax_default_prng_impl)):
         raise ValueError(f'key must be one JAX key, got {f"{type(key).__name__} of shape {shape}" if shape else repr(key)}: pass jax.random.key(0)')
 
 

@@ -49,7 +49,8 @@ def check_bits(bits):
 def quantize(images, bits):
     "8-bit images, uint8 of any shape -> levels 0 to 2^bits - 1, uint8. Raises `ValueError` for another dtype, ragged lists or other bits; warns where the images look like levels already."
     images, bits = rectangular('quantize', images), check_bits(bits)
-    if images.dtype != np.uint8: raise ValueError(f'quantize takes uint8 images with values 0 to 255, got dtype {images.dtype}' + ('; from floats in 0 to 1: np.round(255 * images).astype(np.uint8)' if images.dtype.kind == 'f' else ''))
+    hint = '; from floats in 0 to 1: np.round(255 * images).astype(np.uint8)' if images.dtype.kind == 'f' else '; from whole numbers 0 to 255: images.astype(np.uint8)' if images.dtype.kind in 'iu' else ''
+    if images.dtype != np.uint8: raise ValueError(f'quantize takes uint8 images with values 0 to 255, got dtype {images.dtype}{hint}')
     if bits < 8 and images.size and 0 < images.max() < 2 ** bits: warnings.warn(f'the largest value is {images.max()}: these images look like levels at {bits} bits already, which a model takes as they are; 8-bit images go up to 255', stacklevel=2)
     return images >> (8 - bits)
 

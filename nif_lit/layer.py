@@ -417,10 +417,12 @@ def check_contract(layer, x, *, key=None, log_likelihood=None, box=None, n_draws
     Its `forward`, at one draw z for each row of x: without a key it raises `ValueError`, s = 0 needs none, small s comes near it, every dimension has noise, and at s = 0.5 mean and
     covariance of the draws are those of `scale_noise(0.5)` (where the layer defines it). Not looked at: whether the draws at s = 1 have the density `log_likelihood`; compare their
     moments yourself. Of a layer that dequantizes: only that `forward` finds x again, if it has no other noise.
-    Raises `AssertionError` on a broken contract, `ValueError` when something is missing. In float32 rounding alone may fail the default tolerances; the error then says so.
+    Raises `AssertionError` on a broken contract, `ValueError` when something is missing and for no examples. In float32 rounding alone may fail the default tolerances; the error then says so.
     """
     if not isinstance(layer, Layer): raise ValueError(f'check_contract takes a Layer, got {type(layer).__name__}')
     x = jnp.asarray(real_array('check_contract', x))
+    if x.ndim == 0 or len(x) == 0: raise ValueError(f'check_contract takes a batch (batch, *data) of one example or more, got shape {x.shape}')
+    if not jnp.issubdtype(x.dtype, jnp.floating): x = x.astype(float)                 # whole numbers have no derivative
     check_key(key, needed=False)
     try: return _checked(layer, x, key, log_likelihood, box, n_draws, n_grid, rtol, atol)
     except AssertionError as error:

@@ -34,14 +34,13 @@ def log_likelihood_of(model, data, *, key=None, n_samples=1, n_draws=1, batch_si
     """log p(x) in nats of every example of `data` (n, *shape), as float64 (n,): the mean over `n_draws` keys of `Flow.log_prob`, hence a lower bound where it is random.
 
     devices: default all; each takes whole batches, with their keys, so that the scores do not depend on how many there are; where scoring is random they do depend on batch_size, since each batch has its own key. Many processes must all call it.
-    No examples give no scores, (0,). Raises `ValueError` for a missing key, a wrong shape or wrong values.
+    Raises `ValueError` for a missing key, a wrong shape, no examples or wrong values.
     """
     if not hasattr(model, 'check_data'): raise ValueError(f'scoring takes a Flow, got {type(model).__name__}')
     n_samples, n_draws, batch_size = whole('n_samples', n_samples, 1), whole('n_draws', n_draws, 1), whole('batch_size', batch_size, 1)
     if key is None and model.stochastic: raise ValueError('scoring draws at random and needs a key, for example key=jax.random.key(0)')
     check_key(key, needed=False)
     data = rectangular('scoring', data)
-    if np.shape(data)[:1] == (0,): return np.zeros(len(model.check_data(np.zeros((1, *np.shape(data)[1:])))) - 1)      # none, of the right shape
     data = np.asarray(model.check_data(data))
     graphdef, state = nnx.split(bare(model))
     padded = np.concatenate([data, np.repeat(data[-1:], -len(data) % batch_size, 0)])            # one shape, one compilation
@@ -72,7 +71,7 @@ def mean_and_se(values):
 
 
 def bits_per_dim_of(model, images, *, key, n_samples=1, n_draws=1, batch_size=100):
-    "Bits per dimension of every image, float64 (n,). Raises `ValueError` for a model of real vectors. [Table 2]"
+    "Bits per dimension of every image, float64 (n,). Raises `ValueError` for a model of real vectors, and as `log_likelihood_of` does. [Table 2]"
     if not hasattr(model, 'bits'): raise ValueError(f'scoring takes a Flow, got {type(model).__name__}')
     if model.bits is None: raise ValueError('bits per dimension needs a model of images; for real vectors use log_likelihood_of')
     nats = log_likelihood_of(model, images, key=key, n_samples=n_samples, n_draws=n_draws, batch_size=batch_size)

@@ -114,7 +114,8 @@ class Flow(nnx.Module):
             x = jnp.asarray(x)
         elif self.bits is None: x = x.astype(jnp.result_type(float))
         if self.shape is not None and tuple(x.shape[1:]) != self.shape: raise ValueError(f'this model takes (batch, {", ".join(map(str, self.shape))}), got {tuple(x.shape)}{self._shape_hint(x.shape)}')
-        if x.ndim and x.shape[0] == 0: raise ValueError(f'the batch is empty: got shape {tuple(x.shape)}')
+        if x.ndim == 0: raise ValueError('a model takes a batch of examples, got one number')
+        if x.shape[0] == 0: raise ValueError(f'the batch is empty: got shape {tuple(x.shape)}')
         return x
 
     def log_prob(self, x, *, key=None, n_samples=1, t=1.0, s=1.0):

@@ -8,7 +8,7 @@ from nif_lit import (ActNorm, AffineCoupling, Chain, Flatten, Flow, GaussianInje
                      to_uint8)
 from nif_lit.bijections import MLP, Repeat, Standardise
 from nif_lit.bounds import elbo, importance_bound
-from nif_lit.checks import check_box, real_array
+from nif_lit.checks import check_box, check_key, real_array
 from nif_lit.coupling import StochasticCoupling
 from nif_lit.geometry import half_log_det, half_log_det_estimate, manifold_log_prob
 from nif_lit.glow import flow_step, glow_body
@@ -73,6 +73,10 @@ def images(): return Flow(Chain(UniformDequantization(3), Flatten((4, 2, 3))), S
     *[(lambda x=x: images().embed(x), match) for x, match in ((np.full((2, 4, 2, 3), 0.5), r'0 to 7, got values from 0.5 to 0.5; of floats in 0 to 1 make them by nif_lit.quantize\(np.round\(255 \* images\).astype\(np.uint8\), 3\)'),
                                                               (np.zeros((2, 3, 4, 2)), r'channels come last: x.transpose\(0, 2, 3, 1\)$'), (np.zeros((4, 2, 3)), r'make a batch, x\[None\]$'), (np.zeros((2, 5, 5, 3)), r'got \(2, 5, 5, 3\)$'))],
     (lambda: Flow(Chain(), StandardNormal(8), shape=(4, 2, 1)).embed(np.zeros((2, 4, 2))), r'one channel: x\[..., None\]$'), (lambda: glow_body((3, 32, 32)), r'looks like \(C, H, W\)'),
+    (lambda: check_contract(ActNorm(2), np.zeros((0, 2))), r'one example or more, got shape \(0, 2\)'), (lambda: check_contract(ActNorm(2), 3), r'got shape \(\)'), (lambda: Flow(Chain(), StandardNormal(3)).log_prob(3.0), 'a batch of examples, got one number'),
+    (lambda: quantize(np.ones((1, 2, 2, 1), int), 3), r'got dtype int64; from whole numbers 0 to 255: images.astype\(np.uint8\)$'), (lambda: quantize(np.ones((1, 2, 2, 1), np.uint16), 3), r'images.astype\(np.uint8\)$'),
+    (lambda: GaussianNIF(3, 2).sample(jnp.zeros(3, jnp.uint32), 2), r'key must be one JAX key, got .* of shape \(3,\)'), (lambda: injection().forward(jnp.ones((3, 2)), key=np.zeros(0, np.uint32)), r'key must be one JAX key, got ndarray of shape \(0,\)'),
+    (lambda: bits_per_dim_of(images(), np.zeros((0, 4, 2, 3)), key=KEY), r'the batch is empty: got shape \(0, 4, 2, 3\)'),
     (lambda: check_contract(ActNorm(2), 'a'), 'array of real numbers'), (lambda: check_contract(injection(), np.ones((2, 4)), key=5, log_likelihood=flat, box=[(-1, 1)]), 'key must be'),
 ])
 def test_a_wrong_argument_is_a_value_error(call, match):
@@ -87,8 +91,18 @@ def test_lists_and_seeds_are_taken_where_they_mean_something():
     np.testing.assert_array_equal(GaussianInjection(4, 2, rngs=7).A[...], GaussianInjection(4, 2, rngs=nnx.Rngs(7)).A[...])
     assert not np.array_equal(GaussianInjection(4, 2, rngs=7).A[...], GaussianInjection(4, 2).A[...])
     assert Flatten(3).shape == (3,) and len(Chain(layer for layer in [ActNorm(2), Reverse()]).layers) == 2
+    assert check_contract(ActNorm(2), np.array([[1, 2], [3, 5]])).keys() == {'round trip', 'rows stand alone', 'log_volume'}
     streams = nnx.Rngs(3)
     assert rngs_of(streams) is streams
+
+
+def test_a_raw_key_is_one_of_the_default_kind():
+    "Of `jax.random.PRNGKey`: two numbers for threefry, four for rbg."
+    old = GaussianNIF(3, 2).sample(jax.random.PRNGKey(0), 2)
+    np.testing.assert_array_equal(old, GaussianNIF(3, 2).sample(KEY, 2))
+    with jax.default_prng_impl('rbg'):
+        check_key(jax.random.PRNGKey(0))
+        with pytest.raises(ValueError, match=r'got .* of shape \(2,\)'): check_key(jnp.zeros(2, jnp.uint32))
 
 
 def test_one_seed_is_not_one_start_for_every_part():
