@@ -132,7 +132,7 @@ def parse_idx(raw, name='idx file'):
 
 # %% ../nbs/20_data.ipynb #c04130f2
 def _place(folder, *names):
-    "The first of folder/<name> that exists, or the folder itself."
+    "The first of folder/NAME that exists, or the folder itself."
     return next((Path(folder)/name for name in names if (Path(folder)/name).exists()), Path(folder))
 
 

@@ -179,7 +179,7 @@ def _result_of(home):
 
 
 def _set_aside(home):
-    "Moves the scores of a run folder, which are those of other parameters, to scores-of-restored-<k> beside them."
+    "Moves the scores of a run folder, which are those of other parameters, to scores-of-restored-K beside them."
     if (home/'scores').exists(): os.replace(home/'scores', next(path for k in count(1) if not (path := home/f'scores-of-restored-{k}').exists()))
 
 
@@ -205,8 +205,8 @@ def _take(home):
 def run(config, *, runs=None, folder=None, progress=True, parameters=False, callback=None):
     """Trains (or goes on training, or only reads) an Experiment and returns its result dict; `folder` is that of the data.
 
-    The run lives in runs/<name>: config.json, model.json, metrics.jsonl, checkpoints, result.json. parameters: train also where only numbers were restored. That happens
-    beside them, in runs/<name>/again, and takes their place when it has ended; unless it gives the same bits for every test image, as it does on the machine that made them,
+    The run lives in runs/NAME: config.json, model.json, metrics.jsonl, checkpoints, result.json. parameters: train also where only numbers were restored. That happens
+    beside them, in runs/NAME/again, and takes their place when it has ended; unless it gives the same bits for every test image, as it does on the machine that made them,
     its scores are set aside, since they are those of other parameters; as are those that lie in a folder where a training begins. callback: that of `fit`. Raises what `load` and `fit` raise, and `ValueError`
     where the run saw a data set of another size than the one at hand.
     """
@@ -341,7 +341,7 @@ def may_score(config, *, runs=None):
 
 
 def former(name, out):
-    "The file out/<name>.json that `make` wrote before, a dict of result, runs and more, or {} where there is none."
+    "The file out/NAME.json that `make` wrote before, a dict of result, runs and more, or {} where there is none."
     path = Path(out)/f'{name}.json'
     found = read_json(path) if path.exists() else {}
     return found if isinstance(found, dict) else {}
@@ -375,13 +375,13 @@ def picture(path, draw, configs):
 
 
 def default_out(scale, needed, wanted, *, seeds=None, **choice):
-    "The folder of results: results/<scale>, or, where a choice leaves out some of the runs that are needed, one beside it that says so, as results/laptop-cifar10-1-seed."
+    "The folder of results: results/SCALE, or, where a choice leaves out some of the runs that are needed, one beside it that says so, as results/laptop-cifar10-1-seed."
     named = [str(v) for v in choice.values() if v is not None] + ([f'{seeds}-seed{"s" * (seeds > 1)}'] if seeds is not None else [])
     return Path('results')/'-'.join([scale, *(named if len(wanted) < len(needed) else [])])
 
 
 def keep_record(figure, scale, out, configs):
-    "Raises `RuntimeError` if out/<name>.json was made of runs of this figure that are not among configs: hours of training are not replaced by a part of them."
+    "Raises `RuntimeError` if out/NAME.json was made of runs of this figure that are not among configs: hours of training are not replaced by a part of them."
     path = Path(out)/f'{figure.name}.json'
     if not path.exists(): return
     before, needed = former(figure.name, out).get('runs', []), {c.name for c in figure.needs(scale)}
@@ -406,7 +406,7 @@ def _runs_in(folder):
 
 
 def make(figure, *, scale='smoke', out=None, runs=None, progress=True, seeds=None, **choice):
-    """Makes one Figure: trains what it needs (with NIF_LIT_TRAIN=0: takes what is `at_hand`), draws, writes out/<name>.json; returns (record, sections).
+    """Makes one Figure: trains what it needs (with NIF_LIT_TRAIN=0: takes what is `at_hand`), draws, writes out/NAME.json; returns (record, sections).
 
     out: default that of `default_out`. seeds: only the first so many; choice: fields that the runs must have, as dataset='cifar10'. Raises `ValueError` for what is no Figure (`nif_lit.reproduce.find_figures` has those of a
     name), unknown names, seeds that are no positive whole number and a choice that no run has, `RuntimeError` where no run has finished, or where out holds a record of runs that this one lacks (`keep_record`).
@@ -437,7 +437,7 @@ _SCORE = re.compile(_NAME + r'-[0-9a-f]{10}\.json')
 
 
 def keep_numbers(config, to, *, runs=None):
-    """Writes what a finished run found, without its parameters, to to/<name>.json and returns the path: experiment, result, metrics (images and bits/dim of each line), scores.
+    """Writes what a finished run found, without its parameters, to to/NAME.json and returns the path: experiment, result, metrics (images and bits/dim of each line), scores.
 
     A score of more than `LARGEST` bytes, as the coordinates of a UMAP are, is left out: it belongs to a picture that needs the parameters anyway. Raises `FileNotFoundError` when it has not finished.
     """

@@ -152,7 +152,7 @@ def _rays(configs):
 
 
 def draw_rays(configs, out, progress=True, *, stem='fig5'):
-    "One sample of each NIF moved along s, seed 0, of the runs whose parameters are here, or with which the picture was drawn that out/<stem>.json tells of. [Fig. 5]"
+    "One sample of each NIF moved along s, seed 0, of the runs whose parameters are here, or with which the picture was drawn that out/STEM.json tells of. [Fig. 5]"
     record, sections = {}, []
     for name, cs in by_dataset(configs).items():
         path = out/f'fig5_{name}.png'
@@ -170,7 +170,7 @@ PRINTED_AS = {'celeba': ' (Fig. 6)', 'cifar10': ' (Fig. 10)'}
 
 
 def draw_sweeps(configs, out, progress=True, *, stem='off_manifold', wanted=None):
-    "The distance against √s, a row for each NIF of wanted(scale), default `needs`, as <stem>_<data set>.png. With NIF_LIT_TRAIN=0 from the sweeps that are on disk. [Fig. 6, 10]"
+    "The distance against √s, a row for each NIF of wanted(scale), default `needs`, as STEM_DATASET.png. With NIF_LIT_TRAIN=0 from the sweeps that are on disk. [Fig. 6, 10]"
     record, sections = {}, []
     for name, cs in by_dataset(configs).items():
         nifs = [c for c in cs if c.model != 'NF']; models = [m for m in by_model([c for c in (wanted or needs)(cs[0].scale) if c.dataset == name] or cs) if m != 'NF']

@@ -319,7 +319,7 @@ def _section_html(folder, i, section):
 
 
 def gallery(folder, *, title, intro, sections, provenance=None, name='index.html'):
-    """Writes folder/<name>, atomically, and returns its path: title, intro (blank lines part paragraphs), a card per section, a footer.
+    """Writes folder/NAME, atomically, and returns its path: title, intro (blank lines part paragraphs), a card per section, a footer.
 
     sections: list of dict(title, caption, png, alt, table): `png` names a file inside `folder` and needs `alt`; `table` is (header, rows).
     provenance: dict name -> value for the footer. No script, nothing fetched, every text escaped, no date: same input, same bytes.

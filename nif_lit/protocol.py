@@ -148,7 +148,7 @@ def _dims(dims, scale, along):
 
 
 def reference_features(config, part='test', *, dims=None, image_path='plain', runs=None, progress=False):
-    """Features of 'test', 'originals' or 'train' for the data set of an Experiment: (n, d), kept as runs/features/<hash>.npz, where the hash holds that of the images.
+    """Features of 'test', 'originals' or 'train' for the data set of an Experiment: (n, d), kept as runs/features/HASH.npz, where the hash holds that of the images.
 
     train: a fixed part of the training images, as many as there are test images, at most 10,000. image_path: 'plain', or 'released' for images that went through the released code's
     files (`as_rgb`), for features of Inception alone. Raises `ValueError` for another part, path or dims, `DataError` without weights.

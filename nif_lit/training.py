@@ -132,7 +132,7 @@ def _checkpointer():
 
 
 def save_state(folder, step, tree):
-    "Writes step_<n> under folder, whole or not at all, then removes earlier steps, never a later one. Raises `OSError` in one line when the disk is full; older checkpoints stay. Of many processes the first writes."
+    "Writes step_N under folder, whole or not at all, then removes earlier steps, never a later one. Raises `OSError` in one line when the disk is full; older checkpoints stay. Of many processes the first writes."
     if jax.process_index() != 0: return
     folder, tree = Path(folder).absolute(), _as_trained(tree)
     folder.mkdir(parents=True, exist_ok=True)

@@ -65,7 +65,7 @@ SCALES_JUDGED = ('paper', 'laptop')          # digits, the smoke scale, are not 
 
 
 def records_of(results):
-    "dict scale -> dict name -> record, of the JSON files under results/<scale>; a folder or a file that is not there is left out."
+    "dict scale -> dict name -> record, of the JSON files under results/SCALE; a folder or a file that is not there is left out."
     found = {}
     for scale in SCALES_JUDGED:
         for path in sorted((Path(results)/scale).glob('*.json')):

@@ -144,7 +144,9 @@ def test_every_public_name_is_documented():
         loaded = importlib.import_module(f'nif_lit.{module}')
         for name in loaded.__all__:
             thing = getattr(loaded, name)
-            if inspect.isclass(thing) or inspect.isfunction(thing): assert inspect.getdoc(thing), f'{module}.{name}'
+            if inspect.isclass(thing) or inspect.isfunction(thing):
+                assert (told := inspect.getdoc(thing)), f'{module}.{name}'
+                assert not re.search('<[a-z][a-z ]*>', re.sub('`[^`]*`', '', told)), f'{module}.{name}: a page takes <name> for HTML and drops it'
 
 
 def test_versions_agree():
