@@ -7,6 +7,7 @@ __all__ = ['KINDS', 'check_kind', 'check_head', 'scaled_head', 'StandardNormal',
 
 # %% ../nbs/06_closed_form.ipynb #c8113010
 import math
+from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -107,33 +108,38 @@ class StandardNormal(nnx.Module):
         return self
 
 # %% ../nbs/06_closed_form.ipynb #57046efa
-def _posterior(W, r):
-    "X = L⁻¹ with LLᵀ = I + WᵀW, and the means m of q(z|r), (batch, M), for x = Wz + unit noise under a unit Gaussian."
-    X = inverse_cholesky(jnp.eye(W.shape[1], dtype=W.dtype) + gram(W))
+def _posterior(W, r, tau=1.0):
+    "X = L⁻¹ with LLᵀ = K = I + τWᵀW, and m = K⁻¹Wᵀr, (batch, M): τm is the mean of z given r = Wz + unit noise under N(0, τI)."
+    X = inverse_cholesky(jnp.eye(W.shape[1], dtype=W.dtype) + tau * gram(W))
     return X, r @ W @ X.T @ X
 
 
-def _marginal_parts(e, m, X):
+def _marginal_parts(e, m, X, tau):
     "The squares and the factor's determinant as a large number and a small one."
     large, small = _short_sum(e ** 2 / 2)
-    return -large, -small - (m ** 2).sum(-1) / 2 + jnp.log(jnp.diag(X)).sum()
+    return -large, -small - tau * (m ** 2).sum(-1) / 2 + jnp.log(jnp.diag(X)).sum()
 
 
 @jax.custom_jvp
-def _log_marginal(W, r):
-    "log N(r; 0, WWᵀ + I) + (N/2) log 2π for the rows of r, as two numbers (batch,) to be added: `_total`."
-    X, m = _posterior(W, r)
-    return _marginal_parts(r - m @ W.T, m, X)
+def _log_marginal(W, r, tau=1.0):
+    "log N(r; 0, τWWᵀ + I) + (N/2) log 2π for the rows of r, as two numbers (batch,) to be added: `_total`. Smooth in τ >= 0, of which no root is taken."
+    X, m = _posterior(W, r, tau)
+    return _marginal_parts(r - tau * (m @ W.T), m, X, tau)
 
 
-@_log_marginal.defjvp
+@partial(_log_marginal.defjvp, symbolic_zeros=True)
 def _log_marginal_jvp(primals, tangents):
-    "With e = r - Wm = (WWᵀ + I)⁻¹r and Wᵀe = m: -eᵀdr + eᵀ dW m - tr(K⁻¹WᵀdW), K = I + WᵀW. One product of N by M by M and one of batch by N by M to go back; no derivative of a factor."
-    (W, r), (dW, dr) = primals, tangents
-    X, m = _posterior(W, r)
-    e = r - m @ W.T
-    large, small = _marginal_parts(e, m, X)
-    return (large, small), (jnp.zeros_like(large), -(e * dr).sum(-1) + (m * (e @ dW)).sum(-1) - (dW * (W @ (X.T @ X))).sum())
+    "With e = r - τWm = (τWWᵀ + I)⁻¹r and Wᵀe = m: -eᵀdr + τ(eᵀ dW m - tr(K⁻¹WᵀdW)) + ½dτ (mᵀm - tr(K⁻¹WᵀW)). One product of N by M by M and one of batch by N by M to go back; no derivative of a factor."
+    (W, r, tau), (dW, dr, dtau) = primals, tangents
+    known = lambda d: not isinstance(d, jax.custom_derivatives.SymbolicZero)               # a fixed τ costs nothing
+    X, m = _posterior(W, r, tau)
+    e = r - tau * (m @ W.T)
+    large, small = _marginal_parts(e, m, X, tau)
+    d = jnp.zeros_like(small)
+    if known(dr): d = -(e * dr).sum(-1)
+    if known(dW): d = d + tau * ((m * (e @ dW)).sum(-1)) - tau * (dW * (W @ (X.T @ X))).sum()
+    if known(dtau): d = d + dtau / 2 * ((m ** 2).sum(-1) - (W * (W @ (X.T @ X))).sum())
+    return (large, small), (jnp.zeros_like(large), d)
 
 
 @documented
@@ -150,7 +156,7 @@ class GaussianNIF(nnx.Module):
 
     def _scaled(self, h, t, s):
         W, r = self.injection.whitened(h)
-        return W * jnp.sqrt(t / s), r / jnp.sqrt(s)
+        return W, r / jnp.sqrt(s), jnp.asarray(t / s, W.dtype)
 
     def log_prob(self, h: Float[Array, "batch N"], *, key=None, n_samples=1, t=1.0, s=1.0) -> Float[Array, " batch"]:
         "log N(h; b, tAAᵀ + sΣ) in nats; exact, so key and n_samples change nothing. Raises `ValueError` for s = 0: no density in R^N. [paper 41, corrected]"
@@ -163,7 +169,7 @@ class GaussianNIF(nnx.Module):
     def log_prob_sweep(self, h: Float[Array, "batch N"], *, t=1.0, s=1.0) -> Float[Array, "k batch"]:
         """`log_prob` at k pairs of scales for the price of one: t and s are numbers or arrays that broadcast to (k,). In nats. [paper 41, corrected]
 
-        One singular value decomposition Σ^-½A = U diag(d) Vᵀ, whose d² are the eigenvalues of Λ, serves every t and s. Raises `ValueError` for s = 0.
+        One singular value decomposition Σ^-½A = U diag(d) Vᵀ, whose d² are the eigenvalues of Λ, serves every t and s. For values, not for training: where two d are equal its gradient is NaN. Raises `ValueError` for s = 0.
         """
         h = _rows('GaussianNIF', h, self.N)
         if np.ndim(t) > 1 or np.ndim(s) > 1: raise ValueError(f't and s must be numbers or 1-D arrays, got shapes {np.shape(t)} and {np.shape(s)}')

@@ -151,9 +151,9 @@ def test_log_mean_exp():
 
 
 @pytest.mark.parametrize('covariance', ['diagonal', 'isotropic', 'dense'])
-@pytest.mark.parametrize('N, M, t, s', [(5, 3, 0.7, 1.6), (4, 4, 2.5, 0.3), (40, 33, 1.0, 1.0), (3, 1, 0.4, 1.2)])
+@pytest.mark.parametrize('N, M, t, s', [(5, 3, 0.7, 1.6), (4, 4, 2.5, 0.3), (40, 33, 1.0, 1.0), (3, 1, 0.0, 1.2)])
 def test_derivatives_of_the_density(N, M, t, s, covariance, x64):
-    "First and second derivatives of log_prob, by every parameter, h, t and s, against automatic differentiation of the dense normal."
+    "First and second derivatives of log_prob, by every parameter, h, t and s, against automatic differentiation of the dense normal; t = 0 too, where no root of it may be taken."
     graphdef, params = nnx.split(head(N, M, covariance=covariance))
     h, scales = 2 * jax.random.normal(jax.random.key(3), (6, N)), jnp.asarray([t, s])
     weights = jnp.linspace(-1.0, 2.0, 6)
