@@ -12,6 +12,7 @@ import nif_lit
 from nif_lit import models
 from nif_lit import (DeepNIF, Flow, GaussianInjection, GaussianNIF, Layer, NF, NIF, StandardNormal, ActNorm, Chain, Reverse, Flatten, Logit, UniformDequantization, bits_per_dim_of, build_model,
                      fit, glow_body, log_likelihood_of, paired_difference, released_code_sample, vector_body)
+from nif_lit.bijections import Repeat
 from nif_lit.checks import check
 from nif_lit.models import draw, parse_name
 
@@ -314,8 +315,10 @@ def test_bits_of_a_list_are_those_of_its_array():
 
 @pytest.mark.parametrize('dtype', [jnp.int32, jnp.bfloat16])
 def test_traced_vectors_are_cast_as_others_are(dtype):
-    model, x = NIF(2, 1, steps=1, hidden=2), np.asarray([[1, -2], [3, 4]]).astype(dtype)
-    check(jax.jit(model.log_prob)(x), model.log_prob(np.asarray(x, np.float32)), rtol=1e-5); check(jax.jit(model.embed)(x), model.embed(np.asarray(x, np.float32)), rtol=1e-5)
+    model, x = Flow(Chain(Reverse(), Repeat(lambda rngs: generic(ActNorm(2)), 2)), StandardNormal(2)), np.asarray([[1, -2], [3, 4]]).astype(dtype)
+    for door in (model.log_prob, model.embed, Flow(Reverse(), StandardNormal(2)).embed):
+        ours, wanted = jax.jit(door)(x), door(x)
+        assert ours.dtype == wanted.dtype == np.float32; check(ours, wanted, rtol=1e-5)
 
 
 def test_draws_of_a_noisy_body_are_batched_under_jit():
