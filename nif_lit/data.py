@@ -17,6 +17,7 @@ import tarfile
 import uuid
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 import numpy as np
 from .checks import nearest, rectangular
@@ -79,6 +80,11 @@ class Dataset:
 
     @property
     def shape(self): return self.train.shape[1:]
+
+    @cached_property
+    def fingerprint(self):
+        "The start of the SHA-256 of the training levels, as config.json of `fit` keeps it."
+        return hashlib.sha256(np.ascontiguousarray(self.train).tobytes()).hexdigest()[:10]
 
     def __repr__(self): return f'Dataset({self.name}, {self.bits} bits, {"×".join(map(str, self.shape))}, train {len(self.train):,}, valid {len(self.valid):,}, test {len(self.test):,}, {self.split} split, from {self.source})'
 

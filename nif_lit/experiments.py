@@ -184,12 +184,15 @@ def _set_aside(home):
 
 
 def _check_data(home, config, result, folder):
-    "Raises `ValueError` where a run that was trained here saw a data set of another size than the one at hand, as a part of CelebA has: its scores would be held against other images."
+    "Raises `ValueError` where a run that was trained here saw another data set than the one at hand, of another size, as a part of CelebA has, or of other training images: its scores would be held against other images."
     if not (home/'config.json').exists() or 'n_train' not in result: return
     try: data = dataset_of(config.dataset, config.bits, config.split, folder)
     except DataError: return                                                   # not at hand: nothing is scored with it either
     had, has = (result['n_train'], result['n_test']), (len(data.train), len(data.test))
     if had != has: raise ValueError(f'{home} holds a run of {had[0]:,} training and {had[1]:,} test images, and the {config.dataset} at hand has {has[0]:,} and {has[1]:,}: name another folder of runs (NIF_LIT_RUNS), or the data of before')
+    said = read_json(home/'config.json')
+    seen = said['fit'].get('data') if isinstance(said, dict) and isinstance(said.get('fit'), dict) else None
+    if seen not in (None, data.fingerprint): raise ValueError(f'{home} holds a run whose training images hash to {seen}, and those of the {config.dataset} at hand to {data.fingerprint}: name another folder of runs (NIF_LIT_RUNS), or the data of before')
 
 
 def _take(home):
@@ -208,7 +211,7 @@ def run(config, *, runs=None, folder=None, progress=True, parameters=False, call
     The run lives in runs/NAME: config.json, model.json, metrics.jsonl, checkpoints, result.json. parameters: train also where only numbers were restored. That happens
     beside them, in runs/NAME/again, and takes their place when it has ended; unless it gives the same bits for every test image, as it does on the machine that made them,
     its scores are set aside, since they are those of other parameters; as are those that lie in a folder where a training begins. callback: that of `fit`. Raises what `load` and `fit` raise, and `ValueError`
-    where the run saw a data set of another size than the one at hand.
+    where the run saw another data set than the one at hand.
     """
     home = Path(runs or runs_folder())/config.name
     result = first_does(lambda: _result_of(home) if finished(config, runs=runs, parameters=parameters) else _take(home) if (home/AGAIN/'result.json').exists() else None)

@@ -22,7 +22,7 @@ import numpy as np
 from flax import nnx
 from .checks import check_key, nearest, whole
 from .data import DataError, quantize, to_uint8, write_bytes
-from .experiments import SCALES, cached, dataset_of, is_cached, load_run, may_score, runs_folder
+from .experiments import SCALES, cached, dataset_of, finished, is_cached, load_run, may_score, result_of, runs_folder
 from .frechet import InceptionFeatures, check_dims, find_weights, frechet_distance, kid, neighbour_scores
 from .heads import GaussianNIF
 from .models import draw, parse_name
@@ -231,7 +231,14 @@ def _settings(config, n, t, s, sampler, dims, key, image_path='plain'):
     return dict(n=n, t=t, s=s, sampler=sampler, dims=dims, key=np.asarray(jax.random.key_data(key)).tolist(), **along)
 
 
+def _check_test(config, n, runs):
+    "Raises `ValueError` where a run has a result of another number of test images than the n of a score."
+    had = result_of(config, runs=runs).get('n_test', n) if finished(config, runs=runs) else n
+    if had != n: raise ValueError(f'{config.name} was tested on {had:,} images, and its samples meet {n:,}: name another folder of runs (NIF_LIT_RUNS), or the data of before; a score that was kept so is removed from its folder scores')
+
+
 def _compare(config, settings, runs, progress):
+    _check_test(config, len(reference_images(config, 'test')[0]), runs)
     model, key = _model(config, runs), jax.random.wrap_key_data(np.asarray(settings['key'], np.uint32))
     n, t, s = (settings[k] for k in ('n', 't', 's'))
     images = draw(model, key, n, t=t, s=s) if settings['sampler'] == 'trained' else draw(unit_noise(model), key, n, t=t ** 2, s=s ** 2)
@@ -256,13 +263,14 @@ def sample_scores(config, *, n, t=1.0, s=1.0, sampler='trained', dims=None, refe
     the noise's deviation, is comparable between them. dims: 64 to 2048 of Inception-v3, 'pixels', or None for what the scale uses. reference: 'test' (with the
     8-bit `originals` beside it, None where a score was made without those images at hand), 'originals' or 'train'; neighbours (recall, coverage) only against 'test'. image_path: 'released' sends samples and test images through the files of the released code (`as_rgb`: JPEG, grey images
     through a colour map), for features of Inception and the test set alone, without `originals`. An NF ignores s. Kept beside the run; on the plain path all references at once.
-    Raises `ValueError` for wrong arguments, `FileNotFoundError` for a run that has not finished, `DataError` where weights are missing.
+    Raises `ValueError` for wrong arguments and where the run was tested on another number of images, `FileNotFoundError` for a run that has not finished, `DataError` where weights are missing.
     """
     _part(reference, 'reference')
     if image_path != 'plain' and reference != 'test': raise ValueError(f"image_path={image_path!r} is compared with the test set alone, got reference={reference!r}")
     settings = _settings(config, n, t, s, sampler, dims, key, image_path)
     found = cached(config, 'samples', settings, lambda: _compare(config, settings, runs, progress), runs=runs)
     s = settings['s']
+    if reference == 'test': _check_test(config, found['test']['frechet']['n_reference'], runs)
     if found[reference] is None: raise DataError(f'{config.name} was scored where the 8-bit originals were not at hand')
     return dict(found[reference], n=settings['n'], n_reference=found[reference]['frechet']['n_reference'], reference=reference, t=settings['t'], s=s, factor=factor_of(s, sampler),
                 sampler=sampler, s_is=MEANINGS[sampler], image_path=image_path, dims=settings['dims'], weights=found['weights'], compute=found['compute'], bits=config.bits, seed=config.seed,

@@ -412,6 +412,13 @@ def test_a_data_set_of_another_size_is_refused(tiny, tmp_path, monkeypatch):
     for module in (experiments, protocol): monkeypatch.setattr(module, 'dataset_of', part)
     with pytest.raises(ValueError, match='and 360 test images, and the digits at hand has .* and 60: name another folder'): run(config, runs=tmp_path, progress=False)
     assert len(protocol.reference_features(config, runs=tmp_path)) == 60                                # not the 360 that were kept
+    with pytest.raises(ValueError, match='was tested on 360 images, and its samples meet 60'): protocol.sample_scores(config, n=20, runs=tmp_path)
+    assert not (tmp_path/config.name/'scores').exists()                                                 # nothing is kept of it
+    def turned(*args): d = whole(*args); return dataclasses.replace(d, train=d.train[:, ::-1])          # as many, but others
+    monkeypatch.setattr(experiments, 'dataset_of', turned)
+    with pytest.raises(ValueError, match='training images hash to [0-9a-f]{10}, and those of the digits at hand to'): run(config, runs=tmp_path, progress=False)
+    monkeypatch.setattr(experiments, 'dataset_of', whole)
+    assert run(config, runs=tmp_path, progress=False)['n_test'] == 360
 
 
 def test_scores_without_their_result_are_set_aside(tiny, tmp_path):
