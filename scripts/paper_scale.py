@@ -258,12 +258,25 @@ def parameters(config, runs):
     return to_npz({name: np.asarray(v.astype(jax.numpy.bfloat16)).view(np.uint16) for name, v in state.items()})
 
 
+def check_out(out, runs):
+    "Raises `ValueError`, and touches nothing, where `out` holds what `collect` would write over and did not write from these runs: results of other trainings, whose parts lie there too, or a results.json or samples.png of something else."
+    out = Path(out)
+    if not (out/'results.json').exists():
+        if (out/'samples.png').exists(): raise ValueError(f'{out} holds a samples.png that is not of this script: name another --out')
+        return
+    try: told = {name: row['result'] for name, row in json.loads((out/'results.json').read_text())['runs'].items()}
+    except (ValueError, TypeError, KeyError, AttributeError): raise ValueError(f'{out} holds a results.json that is not of this script: name another --out') from None
+    for name, result in told.items():
+        home = Path(runs)/name/'result.json'
+        if not home.exists() or json.loads(home.read_text()) != result: raise ValueError(f'{out} holds results of another command, of a {name} that is not in {runs}: take them away, or name another --out')
+
+
 def collect(configs, runs, out, *, facts=None, file_mb=15.0, out_mb=60.0, most_files=8, say=print):
     """Writes what has come of the runs under `out`: results.json, samples.png, SHA256SUMS, and as many parts of parameters as fit; the next call goes on with the rest. Parts that an earlier call left in `out` stay, and take room.
 
-    No file is above file_mb, all together stay below out_mb, and there are at most most_files. facts: of the pack, for the record. Returns True when every run is done and sent.
+    No file is above file_mb, all together stay below out_mb, and there are at most most_files. facts: of the pack, for the record. Returns True when every run is done and sent. Raises `ValueError` as `check_out`.
     """
-    runs, out = Path(runs), Path(out)
+    runs, out = Path(runs), Path(out); check_out(out, runs)
     done = [c for c in configs if finished(c, runs=runs)]
     sent_path, rows = runs/'sent.json', {}
     sent = json.loads(sent_path.read_text()) if sent_path.exists() else {}
@@ -320,6 +333,7 @@ def run_queue(pack_folder, out, *, seconds=540.0, reserve=60.0, runs='runs', sca
     if left := [f'{d}:{m}' for d, m in queue or () if d != data.name]: say(f'left out, the pack holds {data.name}: {", ".join(left)}')
     if jax.default_backend() != 'cpu':                                                    # a second command compiles nothing again
         jax.config.update('jax_compilation_cache_dir', str((Path(runs)/'compiled').absolute())); jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
+    check_out(out, runs)                                                                   # before hours of training, not after them
     os.environ['NIF_LIT_RUNS'] = str(runs)
     configs, through = [config_of(d, m, scale, changes or {}) for d, m in items], False
     try:

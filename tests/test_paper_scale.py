@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from nif_lit import experiments, off_manifold, protocol, table1, training
-from nif_lit.data import DataError, load
+from nif_lit.data import DataError, load, write_bytes
 from nif_lit.experiments import load_run
 from nif_lit.training import plain, saved_step
 
@@ -128,6 +128,21 @@ def test_interrupted_commands_end_where_one_command_does(tmp_path, restored):
     broken = pieces[0].read_bytes()
     pieces[0].write_bytes(broken[:100] + b'?' + broken[101:])
     with pytest.raises(DataError, match='altered'): paper_scale.unpack_results([tmp_path/out for out in outs], tmp_path/'home2')
+
+
+def test_nothing_of_another_command_is_written_over(tmp_path):
+    "Parts and results that another folder of runs sent, and files of something else, stay as they are."
+    out = tmp_path/'out'
+    def held(**files):
+        for name, text in files.items(): write_bytes(out/name.replace('_', '.'), text.encode())
+        before = {p.name: p.read_bytes() for p in out.iterdir()}
+        with pytest.raises(ValueError, match='--out'): paper_scale.collect([], tmp_path/'runs', out, say=str)
+        assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+    held(samples_png='a picture')
+    held(results_json='[1]')
+    held(results_json=json.dumps(dict(runs={'a': dict(result=dict(steps=1))})), a_npz_00='a part')
+    write_bytes(tmp_path/'runs'/'a'/'result.json', json.dumps(dict(steps=2)).encode()); held()
+    write_bytes(tmp_path/'runs'/'a'/'result.json', json.dumps(dict(steps=1)).encode()); paper_scale.check_out(out, tmp_path/'runs')
 
 
 def test_the_queue_is_the_issues():
