@@ -147,3 +147,13 @@ def test_train_names_the_runs_of_the_plan(tmp_path, monkeypatch):
     monkeypatch.setattr(experiments, 'run', run)
     done = inside('train', '--dataset', 'digits', '--models', 'NF,NIF-8', '--scale', 'smoke', '--quiet', cwd=tmp_path)
     assert done.returncode == 0 and {c.name for c in seen} <= {c.name for c in experiments.plan('smoke')} and len(seen) == 2, done.stderr
+
+
+def test_an_empty_scale_is_none(monkeypatch):
+    "NIF_SCALE= in a shell is not the name of a scale."
+    import importlib.util
+    import inspect
+    from nif_lit import cli
+    monkeypatch.setenv('NIF_SCALE', '')
+    spec = importlib.util.spec_from_file_location('cli_read_again', cli.__file__); spec.loader.exec_module(again := importlib.util.module_from_spec(spec))
+    assert inspect.signature(again.reproduce).parameters['scale'].default == 'smoke'
