@@ -110,7 +110,7 @@ def reproduce(names=('all',), *, scale='smoke', dataset=None, seeds=None, out=No
     wanted = {c.name: c for f in figures if f.name not in failed for c in needs_of(f)}
     parameters = with_parameters()
     done = sum(finished(c, parameters=c in parameters) for c in wanted.values())
-    echo(f'{len(figures)} of {len(FIGURES)} figures and tables, from {len(wanted)} runs at {scale} scale; {done} finished before')
+    echo(f'{len(figures)} of {len(FIGURES)} figures and tables, from {len(wanted)} runs at {scale} scale; {done} finished before' + (f', {len(wanted) - done} to train' if trains() and done < len(wanted) else ''))
     if trains():
         for name, why in train_all(list(wanted.values()), parameters=parameters, progress=progress, echo=echo).items(): echo(f'{name} was not trained: {why}')
     sections = []
