@@ -65,7 +65,7 @@ class Flow(nnx.Module):
     """A body (`Layer`, data to latent) under a head. Densities in nats; for images in units of levels, so they are log-probabilities.
 
     head: a `flax.nnx.Module` with M, log_prob, sample, embed and lift, as `check_head` says; a Flow is one itself: it can stand under a `NoisyInjective`.
-    shape: of one example, (H, W, C) or (D,); checked at every door when given.
+    shape: of one example, (H, W, C) or (D,); checked at every door when given. Shapes are broadcast inside, so jax_numpy_rank_promotion must be 'allow', JAX's default, or 'warn'.
     To compile a door: nnx.jit(lambda model, x, key: model.log_prob(x, key=key)), called as f(model, x, key), so that the parameters are arguments; jax.jit(model.log_prob) keeps those
     that it first saw, and after `fit` it would still give the scores of before.
     Inside, values are not looked at. Of many examples `log_likelihood_of`, `draw` and `latents_of` score, sample and embed compiled, in batches: a door takes all that it is given at once.
