@@ -5,7 +5,7 @@ SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH_VENV := .venv-bench
-# digits train for seconds and compile for minutes: the quick compiler halves it. The lock file's jaxlib knows both flags; another might stop at them
+# digits train for seconds and compile for minutes, so fewer optimisations are the faster way. The lock file's jaxlib knows both flags; another might stop at them
 QUICK_COMPILE := --xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=1
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.13 python3.12 python3.11 python3 python)
 

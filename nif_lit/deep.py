@@ -20,6 +20,7 @@ from .likelihood import bits_per_dim_of, mean_and_se, paired_difference
 from .models import draw as draw_samples
 from .pictures import grid_figure, label_colours, save_png, style
 from .protocol import SHARES, draws_apart, sample_scores, scored
+from .table2 import spread_of
 from .temperature import READINGS
 
 # %% ../nbs/37_deep_nif.ipynb #9519e3bd
@@ -72,8 +73,7 @@ def between_runs(out):
     seeds: the largest spread over seeds of a difference in Table 2, which its pairs of one seed borrow; machine: √2 times what one run moves between machines, as of two that move independently. value is the larger.
     """
     table = (former('table2', out) or former('table2', Path('results')/Path(out).name.partition('-')[0])).get('result', {})
-    pairs = [r['paired'] for rows in table.values() for r in rows.values() if r.get('paired')]
-    found = dict(seeds=max((p['sd_seeds'] for p in pairs if p['sd_seeds']), default=0.0), machine=math.sqrt(2) * machine_moves(out))
+    found = dict(seeds=spread_of(table), machine=math.sqrt(2) * machine_moves(out))
     return dict(found, value=max(found.values())) if any(found.values()) else None
 
 

@@ -9,7 +9,6 @@ __all__ = ['PARTS', 'PATHS', 'MOST_TRAIN', 'SAMPLERS', 'MEANINGS', 'GRID', 'COAR
            'choose', 'grid_of', 'sweep', 'swept', 'grid_at_hand', 'best_s', 't_at_hand', 'best_t', 'draws_apart']
 
 # %% ../nbs/26_protocol.ipynb #9ce90cd1
-import hashlib
 import io
 import math
 import zipfile
@@ -21,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from .checks import check_key, nearest, whole
-from .data import DataError, quantize, to_uint8, write_bytes
+from .data import DataError, fingerprint, quantize, to_uint8, write_bytes
 from .experiments import SCALES, cached, dataset_of, finished, is_cached, load_run, may_score, result_of, runs_folder
 from .frechet import InceptionFeatures, check_dims, find_weights, frechet_distance, kid, neighbour_scores
 from .heads import GaussianNIF
@@ -156,7 +155,7 @@ def reference_features(config, part='test', *, dims=None, image_path='plain', ru
     along = _along(image_path); _part(part)
     dims = _dims(dims, config.scale, along); features = extractor(config, dims)
     images, bits = reference_images(config, part)
-    said = dict(dataset=config.dataset, split=config.split, part=part, bits=config.bits, dims=dims, weights=features.source, compute=features.compute, most=MOST_TRAIN, images=hashlib.sha256(np.ascontiguousarray(images).tobytes()).hexdigest()[:10], **along)
+    said = dict(dataset=config.dataset, split=config.split, part=part, bits=config.bits, dims=dims, weights=features.source, compute=features.compute, most=MOST_TRAIN, images=fingerprint(images), **along)
     path = Path(runs or runs_folder())/'features'/f'{config_hash(said)}.npz'
     found = _kept(path)
     if found is None:
@@ -405,7 +404,7 @@ SHARES = ('precision', 'recall', 'coverage')
 def draws_apart(configs, n, *, dims=None, runs=None):
     """How far scores move when a run's n samples are drawn again: dict(pairs, n, precision, recall, coverage, kid), from scores on disk that differ in their key alone; None without a pair.
 
-    precision, recall, coverage: the standard deviation of one draw, pooled over all pairs. kid: the root mean square of the difference over its own standard error. Both draws meet one reference, whose part of that error cancels: so it is below 1 where the error is right, about 0.7 with as many samples as reference images, and nearer to 1 with fewer samples.
+    precision, recall, coverage: the standard deviation of one draw, pooled over all pairs. kid: the root mean square of the difference over its own standard error. Both draws meet one reference, whose part of that error cancels: so where the error is right it is the root of the share that the samples have in its square, below 1.
     Raises `ValueError` for n below 10 or unknown dims.
     """
     n, pairs = whole('n', n, 10), []

@@ -30,7 +30,7 @@ import optax
 from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 from .checks import rectangular, seed_of, whole
-from .data import write_bytes
+from .data import fingerprint, write_bytes
 from .models import COMPUTES, Flow, bare, build_model, fastest_compute, with_compute
 try: import fcntl
 except ImportError: fcntl = None                                                # Windows has no such locks
@@ -460,7 +460,7 @@ def fit(model, data, *, seed=0, images=None, minutes=None, batch_size=64, learni
     batch_size = min(batch_size, len(host))
     mesh, data = data_mesh(batch_size, devices), model.check_data(host)
     settings = dict(seed=seed, batch_size=batch_size, learning_rate=learning_rate, warmup=warmup, clip=clip, n_samples=n_samples, n_train=len(data), compute=compute,
-                    data=hashlib.sha256(np.ascontiguousarray(host.astype(np.uint8) if model.bits is not None else data).tobytes()).hexdigest()[:10])     # of the values, whatever their dtype
+                    data=fingerprint(host.astype(np.uint8) if model.bits is not None else data))     # of the values, whatever their dtype
     _check_alike(dict(model=model.config, fit=settings, images=images, minutes=minutes, steps_per_dispatch=steps_per_dispatch, stop_after=stop_after, initialise=initialise))
     tx, order = optimiser(learning_rate, warmup, clip), DataOrder(len(data), batch_size, seed)
     noise_key, start_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), 2 ** 31 - 1))

@@ -15,7 +15,7 @@ from pathlib import Path
 from .checks import nearest
 from .experiments import PAPER_MODELS, by_model, plan, published
 from .table1 import borrow, seeds_share
-from .table2 import coverage, repeated
+from .table2 import coverage, repeated, spread_of
 from .temperature import precision_of
 from .training import number, read_json
 
@@ -144,8 +144,7 @@ def _seeds(row, run):
 def _table2_claim(row, records):
     pair = dig(records, 'table2', *row[1:3], 'paired')
     if not pair: return None
-    seeds = max((r['paired']['sd_seeds'] for rows in records['table2'].values() for r in rows.values() if r['paired'] and r['paired']['sd_seeds']), default=0)
-    borrowed = max((seeds if pair['seeds'] == 1 else 0.0, "the seeds' deviation where several were run"), (repeated(records.get('repeats')) / math.sqrt(pair['seeds']), 'the deviation of runs repeated on another machine'))
+    borrowed = max((spread_of(records['table2']) if pair['seeds'] == 1 else 0.0, "the seeds' deviation where several were run"), (repeated(records.get('repeats')) / math.sqrt(pair['seeds']), 'the deviation of runs repeated on another machine'))
     se = max(pair['se'], borrowed[0])
     return dict(value=pair['mean'], se=se, text=f"{pair['mean']:+.4f} ± {se:.4f}", note=_seeds(row, pair['seeds']) + ('' if se == pair['se'] else f'; the error is {borrowed[1]}') + _alike(dig(records, 'table2', *row[1:3], 'same_products'), *(dig(records, 'table2', row[1], m, 'compute') for m in ('NF', row[2]))))
 
