@@ -11,7 +11,7 @@ __all__ = ['SIZES', 'PROBES', 'KIND_NAMES', 'WAYS', 'CLASSES', 'RIVALS', 'PM', '
 import math
 from functools import lru_cache
 import numpy as np
-from .experiments import Figure, by_dataset, by_model, cached, dataset_of, finished, former, images_seen, picture, plan, runs_folder
+from .experiments import Figure, another_training, by_dataset, by_model, cached, dataset_of, finished, former, images_seen, picture, plan, result_of, runs_folder
 from .models import parse_name
 from .pictures import COLOURS, save_png, style
 from .probes import compare_probes, first, hits, knn_accuracy, latent_features, linear_probe, pca_features, picture_accuracy, pixel_features, scatter_figure, subset, umap_embedding
@@ -56,13 +56,17 @@ def _with_pca(features, name, Ms):
     return {name: features} | {f'{name}, PCA-{M}': first(found, M) for M in Ms}
 
 
-def probes_of(config):
-    "dict representation -> probe -> score, of a run's latents: an NF's with their principal components, a NIF's of both kinds. Kept beside the run."
+def _probed(config):
     def compute():
         found = _latents(config)
         named = _with_pca(found['latent'], 'NF', _dims_of(config)) if config.model == 'NF' else {f'{config.model}, {KIND_NAMES[kind]}': f for kind, f in found.items()}
         return dict(scores=probe_all(named))
-    return cached(config, 'probes', dict(SIZES[config.scale], dims=_dims_of(config) if config.model == 'NF' else None, probes='k-NN and linear, chosen on the validation part', version=1), compute)['scores']
+    return cached(config, 'probes', dict(SIZES[config.scale], dims=_dims_of(config) if config.model == 'NF' else None, probes='k-NN and linear, chosen on the validation part', version=1), compute)
+
+
+def probes_of(config):
+    "dict representation -> probe -> score, of a run's latents: an NF's with their principal components, a NIF's of both kinds. Kept beside the run."
+    return _probed(config)['scores']
 
 
 def yardsticks_of(config):
@@ -129,6 +133,12 @@ def _gather(configs):
     for config in configs:
         for name, scores in probes_of(config).items(): found.setdefault(name, {})[config.seed] = scores
     return found
+
+
+def _of_others(configs):
+    "Of runs whose latents are of another training than the rest of their numbers: dict 'model, seed' -> mean test bits/dim of both."
+    found = {c: another_training(c, _probed(c)) for c in configs}
+    return {f'{c.model}, seed {c.seed}': dict(latents=mean, run=result_of(c)['test_bits_per_dim']['mean']) for c, mean in found.items() if mean is not None}
 
 
 def _minus(of, reference, probe):
@@ -201,8 +211,9 @@ def _of_dataset(name, configs, rows, lent, out):
     save_png(_curves(rows, Ms, N), out/f'fig2_{name}_probes.png')
     chance = float(np.bincount(labels).max() / len(labels))
     record = dict(rows=rows, not_run=[r for r in order if r not in rows], chance=chance, N=N, pictures={m: {w: {k: v[k] for k in ('accuracy', 'se', 'n', 'k')} for w, v in ways.items()} for m, ways in pictures.items()},
-                  M_shown=Ms[0], n_train=len(data.train), n_valid=len(data.valid), n_test=len(labels), runs=[c.name for c in configs], lent=lent, images_seen=sorted({images_seen(c) for c in configs}))
+                  M_shown=Ms[0], n_train=len(data.train), n_valid=len(data.valid), n_test=len(labels), runs=[c.name for c in configs], lent=lent, images_seen=sorted({images_seen(c) for c in configs}), of_others=(others := _of_others(configs)))
     some = ' Of several seeds so many were probed as the column says, for time.' if any(row.get('asked', 0) > len(row['seeds']) > 0 for row in rows.values()) else ''
+    if others: some += ' The parameters of some runs were gone before they were probed, and their latents are of a second training (test bits/dim of it, and of the first, whose other numbers this kit shows): ' + ', '.join(f"{run} ({m['latents']:.4f}, {m['run']:.4f})" for run, m in others.items()) + '.'
     about = f'{len(data.train):,} training, {len(data.valid):,} validation, {len(labels):,} test images; chance is {100 * chance:.0f} %.'
     sections = [dict(title=f'Test latents of {name} (Fig. 2)', png=f'fig2_{name}.png', alt=f'UMAPs of {", ".join(pictures)}, each with the labels of the points shown, with more neighbours, without labels, and with labels of other points only, coloured by class.',
                      caption=f'Rows: {", ".join(pictures)} ({N} dimensions for the NF). First column: the paper\'s way, supervised by the labels of the points shown; second: the same with 50 neighbours; third: no labels; fourth: half of the labels given, the other half shown. '

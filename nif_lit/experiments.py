@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['SCALES', 'MODELS', 'PAPER_MODELS', 'AGAIN', 'DATASETS_AT', 'LARGEST', 'Experiment', 'experiment', 'provenance',
            'runs_folder', 'dataset_of', 'evaluation_key', 'finished', 'run', 'result_of', 'metrics_of', 'images_seen',
-           'load_run', 'plan', 'by_model', 'by_dataset', 'published', 'is_cached', 'cached', 'Figure', 'trains',
-           'may_score', 'former', 'at_hand', 'picture', 'default_out', 'keep_record', 'make', 'keep_numbers',
-           'restore_numbers']
+           'load_run', 'plan', 'by_model', 'by_dataset', 'published', 'is_cached', 'cached', 'another_training',
+           'Figure', 'trains', 'may_score', 'former', 'at_hand', 'picture', 'default_out', 'keep_record', 'make',
+           'keep_numbers', 'restore_numbers']
 
 # %% ../nbs/25_experiments.ipynb #f3785d83
 import dataclasses
@@ -303,17 +303,28 @@ def is_cached(config, name, settings, *, runs=None):
 def cached(config, name, settings, compute, *, runs=None):
     """`compute()`, a JSON-able dict, kept in the run's folder under `name` and the hash of `settings` (whatever else decides it); read if it is there.
 
-    The answer also holds the settings, seconds and provenance. Raises `ValueError` for a name other than small letters, digits, _ and -, and what `compute` raises.
+    The answer also holds the settings, seconds, provenance and, of a finished run, its mean test bits/dim, by which `another_training` knows whose parameters were scored.
+    Raises `ValueError` for a name other than small letters, digits, _ and -, and what `compute` raises.
     """
     path = _score_path(config, name, settings, runs)
     if path.exists():
         found = read_json(path)
         if not isinstance(found, dict) or 'settings' not in found: raise ValueError(f'{path} is damaged, it holds no score: remove it, and it is made again')
         return found
+    trained = dict(test_bits_per_dim=result_of(config, runs=runs)['test_bits_per_dim']['mean']) if finished(config, runs=runs) else {}
     began = time.monotonic()
-    found = dict(compute(), settings=settings, seconds=round(time.monotonic() - began, 1), provenance=provenance())
+    found = dict(compute(), settings=settings, seconds=round(time.monotonic() - began, 1), provenance=provenance(), **trained)
     write_json(path, found)
     return json.loads(path.read_text())
+
+
+def another_training(config, score, *, runs=None):
+    """Mean test bits/dim of the training that an answer of `cached` is a score of, where that is not the training of the run's result, as when a run was made again for one score that it lacked.
+
+    None where it is, and where the answer does not say. Raises as `result_of`.
+    """
+    of = score.get('test_bits_per_dim')
+    return None if of is None or of == result_of(config, runs=runs)['test_bits_per_dim']['mean'] else of
 
 
 @dataclass(frozen=True)

@@ -172,9 +172,10 @@ def test_the_figure_says_what_was_not_run(monkeypatch, tmp_path):
     def probes_of(c):
         M = e.parse_name(c.model)[1]
         return {f'{c.model}, {kind}': score(M) for kind in e.KIND_NAMES.values()} if M else {'NF': score(64)} | {f'NF, PCA-{m}': score(m) for m in (8, 16, 32)}
-    monkeypatch.setattr(e, 'probes_of', probes_of); monkeypatch.setattr(e, 'images_seen', lambda c: 100)
+    monkeypatch.setattr(e, '_probed', lambda c: dict(scores=probes_of(c), test_bits_per_dim=0.5 if c.seed else 0.9)); monkeypatch.setattr(e, 'images_seen', lambda c: 100)
     monkeypatch.setattr(e, 'yardsticks_of', lambda c: {'pixels': score(64)} | {f'pixels, PCA-{m}': score(m) for m in (8, 16, 32)})
     monkeypatch.setattr(e, 'pictures_of', lambda c, noise=None: {w: dict(points=rng.normal(size=(360, 2)).tolist(), accuracy=0.1, se=0.02, n=360, k=15) for w in e.WAYS})
+    for module in (e, experiments): monkeypatch.setattr(module, 'result_of', lambda c, **k: dict(test_bits_per_dim=dict(mean=0.9)))
     monkeypatch.setattr(experiments, 'finished', lambda *a, **k: True); monkeypatch.setattr(e, 'finished', lambda *a, **k: True)
     configs = e.needs('smoke')
     for chosen in (lambda c: c.model == 'NIF-16' and c.seed, lambda c: c.model in ('NF', 'NIF-16') and c.seed < 2, lambda c: c.model == 'NF' and c.seed == 1):
@@ -182,6 +183,8 @@ def test_the_figure_says_what_was_not_run(monkeypatch, tmp_path):
         record, sections = e.draw(there, tmp_path)
         json.dumps(record, allow_nan=False)
         of, rows = record['digits'], {row[0]: row for row in sections[1]['table'][1]}
+        assert of['of_others'] == {f'{c.model}, seed 1': dict(latents=0.5, run=0.9) for c in there if c.seed == 1}                 # probed after a second training
+        assert all((f'{c.model}, seed {c.seed} (0.5000, 0.9000)' in sections[1]['caption']) == (c.seed == 1) for c in there) and '(0.9000' not in sections[1]['caption']
         assert len(rows) == 14 and rows['NIF-8, mode'][2] == 'not run' and {r for r in rows if 'not run' in rows[r]} == set(of['not_run'])
         minus = of['rows'].get('NIF-16, mode', {}).get('linear', {}).get('minus', {})
         assert set(minus) == ({'NF', 'NF, PCA-16', 'pixels, PCA-16'} if any(c.model == 'NF' for c in there) else {'pixels, PCA-16'}) if of['rows'].get('NIF-16, mode') else not minus

@@ -153,6 +153,8 @@ def test_where_nothing_can_be_written_and_what_is_damaged_is_said_before_trainin
     for text, word in (('{}', 'no result'), ('{"a": ', 'no JSON')):
         home.mkdir(parents=True, exist_ok=True); (home/'result.json').write_text(text)
         with pytest.raises(ValueError, match=f'result.json is damaged.*{word}'): run(config, progress=False)
+        with pytest.raises(ValueError, match='result.json is damaged'): experiments.cached(config, 'floor', dict(n=3), lambda: pytest.fail('computed for nothing'))
+    (home/'result.json').unlink()
     score = experiments.cached(config, 'floor', dict(n=3), lambda: dict(value=1.5)); path, = (home/'scores').iterdir()
     path.write_text(path.read_text()[:20])
     with pytest.raises(ValueError, match=f'{path.name} is damaged'): experiments.cached(config, 'floor', dict(n=3), lambda: dict(value=1.5))
@@ -257,7 +259,9 @@ def test_scores_never_meet_other_parameters(tmp_path, monkeypatch, capsys):
     config = next(c for c in plan('smoke', seeds=1) if c.model == 'NF')
     here, there = tmp_path/'here', tmp_path/'there'
     bits = run(config, runs=here, progress=False)['test_bits']
-    experiments.cached(config, 'floor', dict(n=3), lambda: dict(value=1.5), runs=here)
+    answer, mean = experiments.cached(config, 'floor', dict(n=3), lambda: dict(value=1.5), runs=here), experiments.result_of(config, runs=here)['test_bits_per_dim']['mean']
+    assert answer['test_bits_per_dim'] == mean and experiments.another_training(config, answer, runs=here) is None
+    assert experiments.another_training(config, dict(test_bits_per_dim=mean + 1), runs=here) == mean + 1 and experiments.another_training(config, {}, runs=here) is None
     kept = experiments.keep_numbers(config, tmp_path/'kept', runs=here)
     number = lambda runs, name='floor': experiments.cached(config, name, dict(n=3), lambda: dict(value=-1.0), runs=runs)['value']
     real, begun = experiments.fit, []
