@@ -171,7 +171,7 @@ def he_normal(key, shape):
 
 @documented
 class ConvNet(nnx.Module):
-    """The paper's coupling net: 3×3, ReLU, 1×1, ReLU, 3×3, the last zero. (batch, H, W, C_in) -> (batch, H, W, C_out). [paper A.10]
+    """The released code's coupling net: 3×3, ReLU, 1×1, ReLU, 3×3, the last zero. (batch, H, W, C_in) -> (batch, H, W, C_out). [channels: paper A.10]
 
     compute: None, or 'bfloat16' for products of bfloat16 factors; what is added and returned stays in the precision of x.
     Raises `ValueError` for a wrong shape.
@@ -214,7 +214,7 @@ class MLP(nnx.Module):
 class AffineCoupling(Layer):
     """z1 = x1, z2 = exp(tanh(a)) x2 + t with (a, t) = net(x1); the last axis is split in two. [paper A.7]
 
-    `net` maps the first C // 2 channels to 2 (C - C // 2); default: the paper's `ConvNet` with `channels` channels. It is a pure function of its input: no dropout, no batch norm.
+    `net` maps the first C // 2 channels to 2 (C - C // 2); default: the released code's `ConvNet` with `channels` channels. It is a pure function of its input: no dropout, no batch norm.
     Raises `ValueError` for a wrong C, for a net that returns another shape, and for an `nnx.Module` that holds random streams or running statistics.
     """
 

@@ -36,12 +36,12 @@ def _options(version: Annotated[bool, typer.Option('--version', help='Print the 
 
 
 @app.command(short_help='Make figures and tables, and a gallery.', epilog='Examples:   nif_lit reproduce    |    nif_lit reproduce table2 fig8    |    nif_lit reproduce fig6 --scale laptop --dataset celeba    |    nif_lit reproduce all --scale laptop')
-def reproduce(names: Annotated[Optional[list[str]], typer.Argument(help='all, table1, table2, fig1 to fig14.', show_default=False)] = None,
+def reproduce(names: Annotated[Optional[list[str]], typer.Argument(help='all, table1, table2, fig1 to fig14, deep (12 to 14), off_manifold (5, 6, 10), open_question (the published 1.518), paper_and_code.', show_default=False)] = None,
               scale: Annotated[str, typer.Option(help='smoke (digits, minutes), laptop or paper.')] = os.environ.get('NIF_SCALE') or 'smoke',
               dataset: Annotated[Optional[str], typer.Option(help='Only the runs on that data set.')] = None,
               seeds: Annotated[Optional[int], typer.Option(min=1, help='Only the first so many seeds of each model.')] = None,
               out: Annotated[Optional[Path], typer.Option(help='Where the gallery goes; default results/SCALE, or results/SCALE-DATASET where only a part is made.')] = None, quiet: Quiet = False):
-    "Make figures and tables: trains what they need (or reads it), and writes a gallery. Interrupted, the same command goes on."
+    "Make figures and tables: trains what they need (or reads it), scores samples, and writes a gallery. Interrupted, the same command goes on. The time left that it tells is of training; on real images scoring takes as long again."
     from nif_lit.reproduce import reproduce
     reproduce(names or ['all'], scale=scale, dataset=dataset, seeds=seeds, out=out, progress=not quiet, echo=typer.echo)
 

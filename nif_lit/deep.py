@@ -15,11 +15,11 @@ from pathlib import Path
 import jax
 import numpy as np
 from .checks import nearest
-from .experiments import Figure, by_dataset, cached, dataset_of, evaluation_key, experiment, former, images_seen, load_run, may_score, picture, plan, published, result_of
+from .experiments import Figure, by_dataset, cached, dataset_of, evaluation_key, experiment, former, images_seen, load_run, may_score, models_told, picture, plan, published, result_of
 from .likelihood import bits_per_dim_of, mean_and_se, paired_difference
 from .models import draw as draw_samples
 from .pictures import grid_figure, label_colours, save_png, style
-from .protocol import SHARES, draws_apart, sample_scores, scored
+from .protocol import SHARES, draws_apart, features_told, sample_scores, scored
 from .table2 import spread_of
 from .temperature import READINGS
 
@@ -31,7 +31,7 @@ SET = {'smoke': ('digits', 16), 'laptop': ('celeba', PRINTED['M']), 'paper': ('c
 
 
 def deep_experiment(scale, seed=0):
-    "The deep NIF of the paper's B.5 at a scale, trained on the bound with 16 draws. Raises `ValueError` for an unknown scale."
+    "The deep NIF of the paper's B.5 at a scale, trained on the bound with 16 draws, as the released code's is. Raises `ValueError` for an unknown scale."
     dataset, M = SET[nearest('scale', scale, SET)]
     return experiment(dataset, f'DeepNIF-{M}', scale=scale, seed=seed, **SIZES[scale])
 
@@ -126,7 +126,7 @@ def variation(config):
         r = sample_scores(config, n=n, t=t, s=s)
         near = r['neighbours']
         found[t] = dict({k: near[k] for k in SHARES}, se_precision=max(binomial_se(near['precision'], near['n']), apart['precision']), **{f'se_{k}': math.hypot(binomial_se(near[k], near['n_reference']), apart[k]) for k in ('recall', 'coverage')},
-                        frechet=r['frechet']['value'], frechet_name=r['frechet']['name'], kid=r['kid']['value'], se_kid=r['kid']['se'], kid_name=r['kid']['name'], n=near['n'], n_reference=near['n_reference'], k=near['k'], dims=r['dims'])
+                        frechet=r['frechet']['value'], frechet_name=r['frechet']['name'], kid=r['kid']['value'], se_kid=r['kid']['se'], kid_name=r['kid']['name'], features=features_told(r), n=near['n'], n_reference=near['n_reference'], k=near['k'], dims=r['dims'])
     return found
 
 
@@ -209,7 +209,7 @@ def samples_section(models, t, dataset, out):
     name = f'deep_{dataset}_t{t:g}.png'
     picture(Path(out)/name, lambda: grid_figure(samples_at({m: load_run(c)[0] for m, c in models.items()}, t), next(iter(models.values())).bits), list(models.values()))
     return dict(title=f'Fig. {PICTURES[t]}: samples at t = {t:g}, {dataset}', png=name, alt=f'Rows of ten samples at t = {t:g}, one row for each of {", ".join(map(label_of, models))}, the NIFs at s = 0 and s = 1' + ('' if t == 1 else f'; above with the variance times {t:g}, below times {t * t:g}') + '.',
-                caption='The NIFs on their manifold (s = 0) and with their noise (s = 1); the NF has no manifold. ' + ('Both readings of t agree at 1. ' if t == 1 else f'Upper rows: t multiplies the variance, as the text says; lower rows: the deviation, as the released code has it. ') + 'Within a model a column is one latent direction in all pictures.')
+                caption='Seed 0. The NIFs on their manifold (s = 0) and with their noise (s = 1); the NF has no manifold. ' + ('Both readings of t agree at 1. ' if t == 1 else f'Upper rows: t multiplies the variance, as the text says; lower rows: the deviation, as the released code has it. ') + 'Within a model a column is one latent direction in all pictures.')
 
 
 def draw_one(configs, out, progress, t):
@@ -239,7 +239,7 @@ def deep_draw(configs, out, progress):
         table = [(label_of(m), f'{t:g}', f'{v["recall"]:.3f} ± {v["se_recall"]:.3f}', f'{v["coverage"]:.3f} ± {v["se_coverage"]:.3f}', f'{v["precision"]:.3f}', f'{v["frechet"]:.3g}', f'{1e3 * v["kid"]:.2f} ± {1e3 * v["se_kid"]:.2f}', f'{v["n"]:,}') for m, by_t in scores.items() for t, v in by_t.items()]
         sections.append(dict(title=f'More varied? {dataset}', png=f'deep_{dataset}_variation.png', alt='Recall and coverage against the factor of the variance, 1 to 16, for each model, with bars of two standard errors; and coverage against precision, the factor beside each point.',
                              table=(('model', 'variance ×', 'recall (± SE)', 'coverage (± SE)', 'precision', any_score['frechet_name'], any_score['kid_name'] + ' × 1000 (± SE)', 'n'), table),
-                             caption=f'{sentence} {any_score["n"]:,} samples each against {any_score["n_reference"]:,} test images, {any_score["k"]} neighbours. One seed; the errors hold the test images and the draw of samples, as far as other draws of models of this data set tell ([26](26_protocol.ipynb)), and not another training.'))
+                             caption=f'{sentence} {any_score["n"]:,} samples each against {any_score["n_reference"]:,} test images, {any_score["k"]} neighbours. {any_score.get("features", "")}{models_told(next(iter(models.values())))}One seed; the errors hold the test images and the draw of samples, as far as other draws of models of this data set tell ([26](26_protocol.ipynb)), and not another training.'))
         if gaps: sections.append(dict(title=f'Differences of recall and coverage, {dataset}', table=(('difference', 'of', *(f'variance × {t:g}' for t in VARIANCES)), gaps), caption='± the standard errors of both, taken as independent. t = 2 and 4 multiply the variance by 2 and 4 as the text has it, by 4 and 16 as the released code has it.'))
     return record, sections
 

@@ -56,7 +56,7 @@ def _shown(tree, output):
 def _status(number, markdown):
     tag = re.search(rf'\\tag\{{paper {number}((?:,[^}}]*)?)\}}', markdown)
     if tag is None: return ''
-    if 'corrected' in tag[1]: return 'holds, label corrected' if 'label' in tag[1] or 'brace' in tag[1] else 'holds corrected'
+    if 'corrected' in tag[1]: return 'holds, label corrected' if 'label' in tag[1] or 'brace' in tag[1] else 'holds, sign corrected' if 'sign' in tag[1] else 'holds corrected'
     return ('definition' if number in DEFINITIONS else 'holds') + (', with a proviso' if 'proviso' in tag[1] else '')
 
 

@@ -332,7 +332,7 @@ def draw(model, key, n, *, t=1.0, s=1.0, batch_size=100, sampler=Flow.sample):
 
 
 def released_code_sample(model, key, n, *, t=1.0, s=1.0):
-    "n samples as the paper's released code draws them: h = A(tz) + b + sε with ε ~ N(0, I), not N(0, Σ); t and s multiply deviations. Raises `ValueError` unless the head is a `GaussianNIF`."
+    "n samples as the paper's released code draws them: h = A(tz) + b + sε with ε ~ N(0, I), not N(0, Σ); t and s multiply deviations (its closed-form head has no b). Raises `ValueError` unless the head is a `GaussianNIF`."
     if not isinstance(getattr(model, 'head', None), GaussianNIF): raise ValueError(f"the released sampler belongs to a GaussianNIF head, got {type(getattr(model, 'head', model)).__name__}")
     n = whole('n', n); check_key(key); check_scales('released_code_sample(model, key, n', t=t, s=s); check_width(model)
     for name, value in dict(t=t, s=s).items():

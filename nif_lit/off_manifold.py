@@ -13,10 +13,10 @@ from dataclasses import replace
 from functools import partial
 import jax
 import numpy as np
-from .experiments import Figure, at_hand, by_dataset, by_model, finished, load_run, may_score, picture, plan, published
+from .experiments import Figure, at_hand, by_dataset, by_model, finished, load_run, may_score, models_told, picture, plan, published
 from .models import draw as draw_samples
 from .pictures import COLOURS, grid_figure, label_colours, save_png, style
-from .protocol import MEANINGS, SAMPLERS, SIZES, best_s, grid_at_hand, sample_scores, scored, sweep, unit_noise
+from .protocol import MEANINGS, SAMPLERS, SIZES, best_s, features_told, grid_at_hand, sample_scores, scored, sweep, unit_noise
 from .samples import looks_at_hand, measure
 from .table1 import LABELS, against
 
@@ -82,7 +82,7 @@ def curve(config, sampler, progress=False):
     points = sweep(config, grid, sampler, progress=progress)
     take = lambda read: [read(p) for p in points]
     return dict(factors=[float(f) for f in grid], frechet=take(lambda p: p['frechet']['value']), kid=take(lambda p: p['kid']['value']), se=take(lambda p: p['kid']['se']), originals=take(lambda p: p['originals'] and p['originals']['frechet']['value']),
-                recall=take(lambda p: p['neighbours']['recall']), n=points[0]['n'], n_reference=points[0]['n_reference'], name=points[0]['frechet']['name'], kid_name=points[0]['kid']['name'], seed=config.seed, compute=points[0]['compute'])
+                recall=take(lambda p: p['neighbours']['recall']), n=points[0]['n'], n_reference=points[0]['n_reference'], name=points[0]['frechet']['name'], kid_name=points[0]['kid']['name'], features=features_told(points[0]), seed=config.seed, compute=points[0]['compute'])
 
 
 def gain(config, sampler, progress=False):
@@ -161,7 +161,7 @@ def draw_rays(configs, out, progress=True, *, stem='fig5'):
         if nifs:
             picture(path, lambda: grid_figure(_rays(nifs), cs[0].bits, column_labels=[f'√s = {f:g}' for f in RAY]), nifs)
             sections.append(dict(title=f'Off the manifold, {name} (Fig. 5)', png=f'fig5_{name}.png', alt=f'{name}: one sample per row, from s = 0 on the left to a factor of {RAY[-1]:g} on the deviation on the right, for every NIF and both samplers.',
-                                 caption='One latent and one noise draw per row, the same for every row of a model; only the size of the noise grows to the right. The first column of a model is one image under both samplers. If columns changed identity, s would touch the prior.'))
+                                 caption='Seed 0. One latent and one noise draw per row, the same for every row of a model; only the size of the noise grows to the right. The first column of a model is one image under both samplers. If columns changed identity, s would touch the prior.'))
         record[name] = dict(ray=dict(factors=RAY, key=RAY_KEY), models=[c.model for c in nifs])
     return record, sections
 
@@ -187,7 +187,7 @@ def draw_sweeps(configs, out, progress=True, *, stem='off_manifold', wanted=None
         seeds = f"Thick lines{', and the level of the NF' if nf else ''}: seed 0; thin lines: further seeds. " if any(c.seed for c in nifs) else 'Seed 0. '
         header = tuple(f"{one['name']} there" if h == 'distance there' else h.replace('KID', one['kid_name']) for h in HEADER)
         sections.append(dict(title=f'Distance against √s, {name}' + PRINTED_AS.get(name, ''), png=f'{stem}_{name}.png', table=(header, cells_of(gains, models)), alt=f"{name}: {one['name']} and KID of every NIF against the square root of s, both samplers, and the NF as a level.",
-                             caption=f"n = {one['n']:,} samples per point against {one['n_reference']:,} test images at {cs[0].bits} bits; bars: one standard error of KID. {seeds}The table's best √s, in brackets of how many values, is chosen on training images; its gain over s = 0 is measured on fresh samples and test images. "
+                             caption=f"{one['features']}{models_told(nifs[0])}n = {one['n']:,} samples per point against {one['n_reference']:,} test images at {cs[0].bits} bits; bars: one standard error of KID. {seeds}The table's best √s, in brackets of how many values, is chosen on training images; its gain over s = 0 is measured on fresh samples and test images. "
                                      + (f"The released code's own best: {' to '.join(f'{v:g}' for v in printed)} on its deviation. " if printed else '') + 'A flat line would mean that the noise does not matter; a minimum at the left edge, that the manifold is best.'))
     return record, sections
 

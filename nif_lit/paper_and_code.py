@@ -328,7 +328,7 @@ def question_sections(record, out):
                          caption=caption + 'Open: the printed number lies between the score and where its slope would lead. ' + floor_told(floor), png='open_question.png', alt='A dot per candidate on an axis of test bits per dimension' + (', the published number dashed.' if target else '.'))]
 
 
-OPEN_QUESTION = Figure('open_question', 'Table 2, 1.518', lambda scale: [*candidates(scale).values(), *trained_runs(scale), *(c for pair in tried(scale).values() for c in pair)], draw_question, ('1.518',), parameters=False)
+OPEN_QUESTION = Figure('open_question', 'Table 2, 1.518', lambda scale: list(dict.fromkeys([*candidates(scale).values(), *trained_runs(scale), *(c for pair in tried(scale).values() for c in pair)])), draw_question, ('1.518',), parameters=False)
 
 # %% ../nbs/42_paper_and_code.ipynb #a49ea014
 DIFFERENCES = {
@@ -338,7 +338,7 @@ DIFFERENCES = {
     'range': ('displayed images', 'not said', 'sigmoid, the range of λ not undone: [0.05, 0.95]', 'undone; levels from 0 to the top'),
     'noise': ('likelihood and dequantization', 'not said', 'uniform noise, inside the likelihood', 'uniform noise, a lower bound'),
     'bits': ('bits per channel', 'not said', '3 for all data sets', '3; 4 and 5 tried above'),
-    'actnorm': ('initialisation of actnorm', 'from data, as in Glow', 'shared names: one per level, 5 of 80', "all; variant='one-actnorm' does as the code"),
+    'actnorm': ('initialisation of actnorm', 'not said (in Glow: from data)', 'shared names: one per level, 5 of 80', "all; variant='one-actnorm' does as the code"),
     'biases': ('biases of convolutions', 'not said', 'one number per convolution', "vectors; variant='scalar-biases' does as the code"),
     'rate': ('optimiser', 'not said', 'Adam 1e-4, warm-up 10,000 steps, batch 32, clipped at 5', 'Adam 1e-3 (laptop), warm-up 500, batch 64, clipped at 5'),
     'length': ('length of training', 'not said', 'unequal: CelebA NF 130,000 steps, NIF-64 186,000', 'equal, to the image'),
@@ -348,12 +348,12 @@ DIFFERENCES = {
     'convolution': ('1×1 convolution', 'as in Glow', 'free matrix, columns normalised at each call, slogdet', 'LU form'),
     'offset': ('offset b of the head', 'in (8), absent in Sec. 5.2', 'absent (deep NIF: there)', 'there; `bias=False` drops it'),
     'constant': ('constant of (41)', '(M/2) log 2π too much', 'right', 'right; see the errata'),
-    'images': ('images behind a FID', 'not said', '25,000 samples through JPEG and a colour map', "levels as they are; `image_path='released'`"),
+    'images': ('images behind a FID', 'not said', '25,000 samples through JPEG, grey ones through a colour map', "levels as they are; `image_path='released'`"),
     'best_s': ('choice of s', 'on part of the training set', '15 values of a deviation, 0 to 1.2', 'the same grid (5 of its points where a row says so), chosen on training images, scored once on test'),
     'split': ('data split', 'not said', 'pooled, 60/20/20; CelebA loader ignores it, so its validation part is mostly training images', "official; split='pooled' on request"),
     'crop': ('CelebA crop', 'not said', 'every second pixel, then rows [26:−19], columns [12:−13]', 'the same'),
     'umap': ('Fig. 2', 'supervised UMAP of the test set', 'labels given; test and validation, 24,000 images', 'both kinds of UMAP; probes decide'),
-    'deep': ('deep NIF', '10 couplings of 4×1024, M = 128', '5 couplings of 3×1024, 24 steps, M = 512, bound with 16 draws', 'sizes by scale; K = 1, 16 and 64 reported'),
+    'deep': ('deep NIF', '10 couplings, 3 hidden layers of 1024, M = 128', '5 couplings, the same layers, 24 steps, M = 512, bound with 16 draws', 'sizes by scale; K = 1, 16 and 64 reported'),
 }
 ELSEWHERE = {'constant': '[43](43_errata.ipynb): (M/2) log 2π', 'images': '[23](23_frechet.ipynb): the path alone', 'levels': '[11](11_glow.ipynb)', 'best_s': '[34](34_off_the_manifold.ipynb)', 'pixels': 'nothing to measure: the same', 'crop': 'nothing to measure: the same', 'convolution': 'not measured: the kit has no switch; either can be any invertible matrix, up to the scales of its columns in the released form', 'umap': '[36](36_embeddings.ipynb)', 'deep': '[37](37_deep_nif.ipynb)'}
 
@@ -430,7 +430,7 @@ def tried_told(base, changed, floor=None):
     "(record, text) of two finished runs of `tried`: paired by image where both have the same test images, else the difference of their means. floor: of `between_runs`."
     a, b = (np.array(result_of(c)['test_bits']) for c in (base, changed))
     seen = f'at {result_of(changed)["images_seen"]:,} images of {changed.dataset}'
-    if changed.split == base.split: d = paired_difference(b, a); return d, f'{changed.model} without it: {shift_told(d, floor)}, {seen}'
+    if changed.split == base.split: d = paired_difference(b, a); return d, f'{changed.model} without it: {shift_told(d, floor)}, {d["n"]:,} test images, {seen}'
     a, b = mean_and_se(a), mean_and_se(b)
     d = dict(mean=b['mean'] - a['mean'], se=math.hypot(a['se'], b['se']), n=b['n'])
     return d, f"{changed.model}, {changed.split} split: {shift_told(d, floor)}, {b['n']:,} test images against {a['n']:,} of the official one, {seen}"
@@ -448,7 +448,7 @@ def needs(scale):
 def _pm3(v): return f'{v["mean"]:.3f} ± {v["se"]:.3f}'
 
 
-def _score(r): return f'{r["frechet"]["name"]} {r["frechet"]["value"]:.3g}, KID × 1000 {1e3 * r["kid"]["value"]:.2f} ± {1e3 * r["kid"]["se"]:.2f}'
+def _score(r): return f'{r["frechet"]["name"]} {r["frechet"]["value"]:.3g}, {r["kid"]["name"]} × 1000 {1e3 * r["kid"]["value"]:.2f} ± {1e3 * r["kid"]["se"]:.2f}'
 
 
 def apart_by(gap):
@@ -501,7 +501,7 @@ def draw_differences(configs, out, progress=True):
         if base is not None and label in question: d, seen, where = paired_difference(np.array(result_of(question[label])['test_bits']), base), question[label].images, question[label].dataset
         elif kept.get('candidates', {}).get(label, {}).get('shift'): d, seen, where = kept['candidates'][label]['shift'], kept['candidates'][label]['images_seen'], kept['dataset']
         else: continue
-        found[key] = d, f'{label}: {shift_told(d, floor)}, at {seen:,} images of {where}'
+        found[key] = d, f'{label}: {shift_told(d, floor)}, ' + (f'{d["n"]:,} test images, ' if 'n' in d else '') + f'at {seen:,} images of {where}'
     found |= {key: tried_told(*pair, floor) for key, pair in pairs.items()}
     grey = pick(GREY[0], 'NF'), pick(*GREY)
     if all(grey) and (e := image_path(*grey, SIZES[configs[0].scale]['sweep'])):

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['PARTS', 'PATHS', 'MOST_TRAIN', 'SAMPLERS', 'MEANINGS', 'GRID', 'COARSE', 'T_GRID', 'SIZES', 'SHARES', 'PixelFeatures',
            'dims_at', 'check_features', 'extractor', 'reference_images', 'reference_features', 'check_sampler', 's_of',
-           'factor_of', 'unit_noise', 'scoring_key', 'sweep_key', 'scored', 'sample_scores', 'floor_of', 'difference',
-           'choose', 'grid_of', 'sweep', 'swept', 'grid_at_hand', 'best_s', 't_at_hand', 'best_t', 'draws_apart']
+           'factor_of', 'unit_noise', 'scoring_key', 'sweep_key', 'scored', 'sample_scores', 'features_told',
+           'floor_of', 'difference', 'choose', 'grid_of', 'sweep', 'swept', 'grid_at_hand', 'best_s', 't_at_hand',
+           'best_t', 'draws_apart']
 
 # %% ../nbs/26_protocol.ipynb #9ce90cd1
 import io
@@ -274,6 +275,13 @@ def sample_scores(config, *, n, t=1.0, s=1.0, sampler='trained', dims=None, refe
     return dict(found[reference], n=settings['n'], n_reference=found[reference]['frechet']['n_reference'], reference=reference, t=settings['t'], s=s, factor=factor_of(s, sampler),
                 sampler=sampler, s_is=MEANINGS[sampler], image_path=image_path, dims=settings['dims'], weights=found['weights'], compute=found['compute'], bits=config.bits, seed=config.seed,
                 seconds=found['seconds'], provenance=found['provenance'], **({'originals': found['originals']} if reference == 'test' and image_path == 'plain' else {}))
+
+
+def features_told(score):
+    "What computed the features behind a `sample_scores`, in a sentence: arithmetic and weights; '' for pixels."
+    if not score.get('weights'): return ''
+    torch = score.get('provenance', {}).get('torch', 'absent')
+    return f"Features: in {score['compute']}" + (f", by PyTorch ({'version not recorded' if torch == 'absent' else torch})" if score['compute'] == 'bfloat16' else '') + f"; weights: {score['weights']}. "
 
 # %% ../nbs/26_protocol.ipynb #ffc4f3a2
 GRID = tuple(round(1.2 * i / 14, 4) for i in range(15))

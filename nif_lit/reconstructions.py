@@ -108,7 +108,7 @@ def _figure8(dataset, configs, out):
     record = {c.model: before[c.model] if c.model in before else rms(seen(c), x).tolist() for c in configs}
     grid = lambda: grid_figure(originals | {c.model: seen(c) for c in configs}, configs[0].bits, captions={model: [f'{e:.2f}' for e in errors] for model, errors in record.items()})
     picture(out/f'fig8-{dataset}.png', grid, configs)
-    caption = (f'{dataset}: the first {n} test images at s = 0, M growing downwards; under each its root-mean-square error in levels (0 to {2 ** configs[0].bits - 1}). '
+    caption = (f'{dataset}, seed 0: the first {n} test images at s = 0, M growing downwards; under each its root-mean-square error in levels (0 to {2 ** configs[0].bits - 1}). '
                + ('' if originals else 'Originals are omitted. ') + 'An NF gives every image back and has no row. Errors that did not fall with M would mean that the dimensions are not used.')
     return record, dict(title=f'Reconstructions: {dataset} (Fig. 8)', caption=caption, png=f'fig8-{dataset}.png', alt=f'Test images of {dataset} as the manifolds of {", ".join(record)} have them, the error under each.')
 

@@ -57,7 +57,7 @@ def train_all(configs, *, parameters=(), progress=True, echo=print):
     missing = [c for c in configs if not finished(c, parameters=c in parameters)]
     failed = {}
     if not missing: return failed
-    with tqdm(total=sum(map(work, missing)), disable=not progress, dynamic_ncols=True, bar_format='{desc} {percentage:3.0f}% |{bar}| {elapsed}, about {remaining} left') as bar:
+    with tqdm(total=sum(map(work, missing)), disable=not progress, dynamic_ncols=True, bar_format='{desc} {percentage:3.0f}% |{bar}| {elapsed}, about {remaining} of training left') as bar:
         for k, config in enumerate(missing):
             bar.set_description_str(f'run {k + 1} of {len(missing)}: {config.model}, {config.dataset}, seed {config.seed}'); bar.refresh()
             if not progress: echo(f'[{k + 1}/{len(missing)}] {config.model}, {config.dataset}, seed {config.seed}: ' + (f'{config.images:,} images' if config.images else f'{config.minutes:g} minutes'))

@@ -12,10 +12,10 @@ __all__ = ['WHERE', 'HEADER', 'LABELS', 'MARKS', 'TOLD', 'TABLE1', 'FIGURES', 'r
 import math
 from pathlib import Path
 import numpy as np
-from .experiments import Figure, by_dataset, by_model, finished, former, is_cached, may_score, plan, published
+from .experiments import Figure, by_dataset, by_model, finished, former, is_cached, may_score, models_told, plan, published
 from .models import parse_name
 from .pictures import COLOURS, label_colours, save_png, style
-from .protocol import MEANINGS, SAMPLERS, SHARES, SIZES, best_s, best_t, dims_at, draws_apart, floor_of, grid_at_hand, grid_of, sample_scores, scored, t_at_hand
+from .protocol import MEANINGS, SAMPLERS, SHARES, SIZES, best_s, best_t, dims_at, draws_apart, features_told, floor_of, grid_at_hand, grid_of, sample_scores, scored, t_at_hand
 
 # %% ../nbs/31_fid.ipynb #e9f40467
 WHERE = ('0', 'best', '1')
@@ -254,11 +254,11 @@ def draw(configs, out, progress=True):
     for name, cs in sets.items():
         if not (rows := record[name]['rows']): continue
         n, models = record[name]['n'], [*by_model([c for c in needs(cs[0].scale) if c.dataset == name] or cs)]
-        one = sample_scores(next(c for c in cs if c.model in rows and ready(c, n)), n=n)
+        one_run = next(c for c in cs if c.model in rows and ready(c, n)); one = sample_scores(one_run, n=n)
         what, floor = one['frechet']['name'], floor_at(next(c for c in cs if ready(c, n)), n)
         record[name] = dict(n=n, n_reference=one['n_reference'], n_sweep=SIZES[cs[0].scale]['sweep'], name=what, bits=one['bits'], asked=asked_for(rows, n, cs), weights=one['weights'], compute=one['compute'], samplers=MEANINGS, rows=rows, floor=floor, borrowed=shares, apart=draws_apart(cs, SIZES[cs[0].scale]['sweep']), published=printed.get(name, {}))
         header = tuple(what if h == 'distance' else h.replace('KID', one['kid']['name']) for h in HEADER)
-        note = (f"{what} and {one['kid']['name']} (± se) of n = {n:,} samples against {one['n_reference']:,} test images at {one['bits']} bits, in the last column both against their 8-bit originals; lower is better. trained: noise N(0, sΣ); released: N(0, sI), as the released code draws, so that √s is the factor on the deviation for both; at s = 0 both are one. Best s, and the NF's best t (on the variance): chosen on training images from sweeps of n = {record[name]['n_sweep']:,}. "
+        note = (f"{what} and {one['kid']['name']} (± se) of n = {n:,} samples against {one['n_reference']:,} test images at {one['bits']} bits, in the last column both against their 8-bit originals; lower is better. {features_told(one)}{models_told(one_run)}trained: noise N(0, sΣ); released: N(0, sI), as the released code draws, so that √s is the factor on the deviation for both; at s = 0 both are one. Best s, and the NF's best t (on the variance): chosen on training images from sweeps of n = {record[name]['n_sweep']:,}. "
                 f"{points_told(rows)}{'*: at the end of the grid, so that a better one may lie beyond it. ' if any(c['at_edge'] for r in rows.values() for by in r['choices'].values() for c in by.values()) else ''}{asked_told(record[name]['asked'], n)}± in the distance: the deviation over seeds, where there are several; ± in KID: over images or, if that is more, over seeds. Against the NF at t = 1, of the same seeds: the change of the distance, and nearer or farther by KID at two standard errors. {borrowed_told(rows, shares)}{apart_told(record[name]['apart'])}The last row is what a perfect model would get at that row's n: a Fréchet distance has a part that n makes and that no model can lose, so a change in percent understates what happens to the rest. Published: a FID, by the released code of 2048 features from 25,000 samples through another image path (the paper says neither), on another scale" + ('.' if what == 'FID' else f', never comparable with {what}; compare the order and the change.'))
         sections.append(dict(title=f'Distance to the data, {name} (Table 1)', caption=note, table=(header, cells_of(rows, models, record[name]['published'], floor))))
         if any(m != 'NF' for m in rows):

@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from pathlib import Path
 import numpy as np
-from .experiments import Figure, by_dataset, by_model, cached, dataset_of, evaluation_key, former, is_cached, load_run, may_score, metrics_of, plan, published, result_of
+from .experiments import Figure, by_dataset, by_model, cached, dataset_of, evaluation_key, former, is_cached, load_run, may_score, metrics_of, plan, published, result_of, trained_on
 from .likelihood import bits_per_dim_of, paired_difference
 from .pictures import COLOURS, curve_figure, dots_figure, save_png
 
@@ -100,7 +100,7 @@ def _row(model, found, nf, printed):
     both = [(seeds[r['config']['seed']], r['test_bits']) for r in found if r['config']['seed'] in seeds]
     pair = difference_by_seed(*map(list, zip(*both))) if both and model != 'NF' else None
     return dict(mean=float(np.mean(means)), sd=float(np.std(means, ddof=1)) if len(means) > 1 else None, se_images=found[0]['test_bits_per_dim']['se'], values=means,
-                seeds=[r['config']['seed'] for r in found], n=found[0]['test_bits_per_dim']['n'], paired=pair, harm=pair and harm(pair), published=printed,
+                seeds=[r['config']['seed'] for r in found], n=found[0]['test_bits_per_dim']['n'], paired=pair, harm=pair and harm(pair), published=printed, trained_on=trained_on(found[0]),
                 images_seen=[r['images_seen'] for r in found], images_per_second=float(np.mean(speeds)) if (speeds := [r['images_per_second'] for r in found if r['images_per_second'] is not None]) else None, seconds=sum(r['seconds'] for r in found),
                 round_trip_error_levels=max(r['round_trip_error_levels'] for r in found), compute=sorted({r.get('compute', 'not told') for r in found}), processors=sorted({r['provenance'].get('processor', 'not told') for r in found}), commit=found[0]['provenance']['commit'], device=found[0]['provenance']['device'])
 
@@ -223,7 +223,7 @@ def draw(configs, out, progress=True):
         asked = {m: len(planned) for m, planned in by_model(plan(cs[0].scale, name)).items()}
         models = list(asked)
         borrowed = borrowed_sd(record, machine)
-        note = (f"n = {next(iter(record[name].values()))['n']:,} test images at {cs[0].bits} bits; lower is better; mean ± sd over seeds, or the standard error over images (se) where there is one. NF − model is paired image by image over the seeds that both have, its error the larger of "
+        note = (f"n = {next(iter(record[name].values()))['n']:,} test images at {cs[0].bits} bits, after {next(iter(record[name].values()))['trained_on']}; lower is better; mean ± sd over seeds, or the standard error over images (se) where there is one. NF − model is paired image by image over the seeds that both have, its error the larger of "
                 "that over images and that over seeds; " + (f"one seed borrows {spread:.4f}, the larger of the spread over seeds where there are several and of one run between machines. " if (spread := next((r['paired']['borrowed'] for r in record[name].values() if r['paired'] and r['paired']['seeds'] == 1 and r['paired']['borrowed']), None)) else
                 "where there is one seed the word is about two networks, not two methods. ") +
                 (f"No error is below {machine:.4f}, what a difference NF − NIF moves where both are trained again on another machine, over the root of the number of seeds. " if machine else "") +

@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
-from .experiments import Figure, by_dataset, experiment, finished, former, images_seen, may_score, picture, plan
+from .experiments import Figure, by_dataset, experiment, finished, former, images_seen, may_score, models_told, picture, plan
 from .heads import GaussianNIF
 from .models import draw
 from .pictures import COLOURS, grid_figure, label_colours, save_png, style
-from .protocol import SIZES, draws_apart, floor_of, sample_scores, scored
+from .protocol import SIZES, draws_apart, features_told, floor_of, sample_scores, scored
 from .samples import model_of, row_label, stand_for
 
 # %% ../nbs/33_temperature.ipynb #a308d67e
@@ -131,7 +131,8 @@ def _one_dataset(dataset, configs, out, progress):
     sweeps = {label: points for label, config, s in rows if config and len(points := temperature_sweep(config, s, progress)) == len(SWEEP)}
     shares = {label: prior_share(model_of(c).head) for label, c in there} if all(finished(c, parameters=True) for _, c in there) else former('fig1', out)['result'][dataset]['shares']
     apart = draws_apart(plan(configs[0].scale, dataset), SIZES[configs[0].scale]['sweep'])
-    floor, table, judged = floor_of(configs[0], SIZES[configs[0].scale]['sweep']), [], {}
+    n = SIZES[configs[0].scale]['sweep']
+    floor, table, judged = floor_of(configs[0], n), [], {}
     runs = {label: (config, s) for label, config, s in rows}
     for label, config, s in rows:
         if label not in sweeps: table.append((label, 'not run', *[''] * (len(HEADER) - 2))); continue
@@ -148,9 +149,14 @@ def _one_dataset(dataset, configs, out, progress):
             else: table.append((name, 'not run', *[''] * (len(HEADER) - 2)))
         judged[label] = judge(sweeps['NF'], points, equal)
     table.append(('training images', '', '', f'{floor["frechet"]:.4g}', f'{1e3 * floor["kid"]:z.2f} ± {1e3 * floor["se"]:.2f}', f'{floor["precision"]:.2f}', f'{floor["recall"]:.2f}', f'{floor["coverage"]:.2f}', floor['n'], ''))
-    if sweeps: save_png(sweep_figure(sweeps, floor), out/f'fig1-{dataset}-sweep.png')
-    sections.append(dict(title=f'Distance against t: {dataset}', **(dict(png=f'fig1-{dataset}-sweep.png') if sweeps else {}), table=(HEADER, table), alt='Three curves against t, for the NF and the NIF on and off its manifold: Fréchet distance, KID with standard errors, precision.',
-        caption='Hot samples that stay in the data keep low distances and a high precision to the right of t = 1. If temperature did nothing the lines would be flat; if both models took it equally the lines would rise together. The third column says by how much the total variance of the latent has grown since t = 1.' + (f" Other draws of {apart['n']:,} samples move precision by {apart['precision']:.3f}, recall by {apart['recall']:.3f}, coverage by {apart['coverage']:.3f} (one deviation, {apart['pairs']} pairs of scores of this data set)." if apart else '')))
+    header, about = HEADER, ''
+    if sweeps:
+        config, s = runs[next(iter(sweeps))]; one = sample_scores(config, n=n, t=1.0, s=s)
+        header = tuple(one['frechet']['name'] if h == 'distance' else h.replace('KID', one['kid']['name']) for h in HEADER)
+        about = f"{n:,} samples a row against {one['n_reference']:,} test images at {one['bits']} bits. {features_told(one)}{models_told(config)}"
+        save_png(sweep_figure(sweeps, floor), out/f'fig1-{dataset}-sweep.png')
+    sections.append(dict(title=f'Distance against t: {dataset}', **(dict(png=f'fig1-{dataset}-sweep.png') if sweeps else {}), table=(header, table), alt='Three curves against t, for the NF and the NIF on and off its manifold: Fréchet distance, KID with standard errors, precision.',
+        caption=about + 'Hot samples that stay in the data keep low distances and a high precision to the right of t = 1. If temperature did nothing the lines would be flat; if both models took it equally the lines would rise together. The third column says by how much the total variance of the latent has grown since t = 1.' + (f" Other draws of {apart['n']:,} samples move precision by {apart['precision']:.3f}, recall by {apart['recall']:.3f}, coverage by {apart['coverage']:.3f} (one deviation, {apart['pairs']} pairs of scores of this data set)." if apart else '')))
     record = dict(pictures=dict(key=KEY, temperatures=TEMPERATURES, readings=list(READINGS)), shares=shares, sweeps=sweeps, seeds={label: config.seed for label, config, s in rows if config}, apart=apart,
                   images={label: images_seen(config) for label, config, s in rows if config}, floor={k: floor[k] for k in ('n', 'frechet', 'kid', 'se', 'precision', 'recall', 'coverage')},
                   judged=judged, best={label: min(points, key=lambda p: p['frechet'])['t'] for label, points in sweeps.items()}, not_run=[label for label, config, s in rows if config is None])

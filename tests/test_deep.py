@@ -44,7 +44,7 @@ def test_needs_train_all_models_on_the_same_images():
 
 def test_a_figure_with_runs_missing(tmp_path, monkeypatch):
     config = experiment('digits', 'NF')
-    write_json(tmp_path/'runs'/config.name/'result.json', dict(test_bits=[1.0, 2.0, 1.5], test_bits_per_dim=dict(mean=1.5), images_seen=64))
+    write_json(tmp_path/'runs'/config.name/'result.json', dict(config=dict(dataset='celeba'), n_train=32, test_bits=[1.0, 2.0, 1.5], test_bits_per_dim=dict(mean=1.5), images_seen=64))
     near = dict(recall=0.5, coverage=1.0, precision=0.7, n=9, n_reference=3, k=5)
     fake = dict(sample_scores=lambda config, **kw: dict(neighbours=near, frechet=dict(value=1.0, name='FD-pixels'), kid=dict(value=0.1, se=0.01, name='KID-pixels'), dims='pixels'),
                 load_run=lambda config, **kw: (None, {}), draw_samples=lambda model, key, n, **kw: np.full((n, 4, 4, 1), int(kw['t']) % 8, np.uint8))
@@ -54,6 +54,7 @@ def test_a_figure_with_runs_missing(tmp_path, monkeypatch):
     record, sections = deep_draw([config], tmp_path, False)
     json.dumps(record, allow_nan=False)
     assert record['digits']['verdict'].startswith('not run') and [row[1] for row in sections[0]['table'][1]] == ['closed form', 'not run', 'not run']
+    assert any('Models: 32 training images (a subset: celeba has 202,599 in all), 2 epochs. ' in section['caption'] for section in sections)
     gallery(tmp_path, title='deep', intro='', sections=sections)                                # pictures there, described, rows as long as their header
     assert record['digits']['variation']['NF']['1']['se_coverage'] > 0                          # full coverage of three images is no certainty
 

@@ -134,13 +134,16 @@ def test_temperature_is_read_both_ways_and_compared_at_equal_heat(runs, tmp_path
     asked = []
     def scores(config, *, n, t, s):
         asked.append((config.model, t, s))
-        return dict(n=n, dims='pixels', frechet=dict(name='FD-pixels', value=1 + t), kid=dict(value=0.1 * t * (config.model == 'NF'), se=0.01), neighbours=dict(precision=0.5, recall=0.5, coverage=0.5))
+        return dict(n=n, n_reference=360, bits=3, dims='pixels', weights='partial', compute='bfloat16', provenance={}, frechet=dict(name='FID-768', value=1 + t), kid=dict(name='KID-768', value=0.1 * t * (config.model == 'NF'), se=0.01), neighbours=dict(precision=0.5, recall=0.5, coverage=0.5))
+    monkeypatch.setattr(temperature, 'models_told', lambda config: 'Models: few. ')
     monkeypatch.setattr(temperature, 'sample_scores', scores); monkeypatch.setattr(temperature, 'scored', lambda config, *, n, t, s: t in temperature.SWEEP)
     monkeypatch.setattr(temperature, 'floor_of', lambda config, n: dict(n=9, frechet=0.1, kid=0.0, se=0.01, precision=1.0, recall=1.0, coverage=1.0))
     hot, without = round(1 + (temperature.HOT - 1) * (share := temperature.prior_share(tiny('NIF-4').head)), 4), []
     for may in (False, True):                       # the NF as hot as the NIF is one score more: where it may not be made its row says so
         asked.clear(); monkeypatch.setattr(temperature, 'may_score', lambda config: may)
         record, sections = temperature.draw_fig1(runs('NF', 'NIF-16'), tmp_path, False)
+        told, = (section for section in sections if 'Distance' in section['title'])
+        assert {'FID-768', 'KID-768 × 1000 (± SE)'} <= set(told['table'][0]) and 'against 360 test images at 3 bits. Features: in bfloat16, by PyTorch (version not recorded); weights: partial. Models: ' in told['caption']
         without.append([row[1] for row in cells(sections) if row[0].startswith('NF, as hot')])
         assert (hot in {t for model, t, s in asked if model == 'NF'}) is may and (record['digits']['judged']['NIF-16, s = 1']['equal'] is not None) is may
     assert without[0] == ['not run'] and without[1][0] != 'not run' and len(without[1]) == 1
