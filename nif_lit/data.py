@@ -206,11 +206,24 @@ def untile_celeba(picture):
     return tiles[:, 4:132:2, 8:136:2]
 
 
+def _aligned(folder, places):
+    "The folder img_align_celeba, or None."
+    return next((p/'img_align_celeba' for p in (_place(folder, *places), Path(folder)) if (p/'img_align_celeba').is_dir()), None)
+
+
+def _sums_known(name, folder):
+    "Is a checksum known for each file that `load` reads from a folder? Of the aligned CelebA none need be."
+    aligned = _aligned(folder, ('celeba', 'celeba64')) if name == 'celeba' else None
+    if aligned is None: return True                                             # read with `verified`, which asks for one
+    place, sums = known_sums(aligned)
+    return all(path.relative_to(place).as_posix() in sums for path in aligned.glob('*.jpg'))
+
+
 def read_celeba(folder, md5=OFFICIAL_MD5):
     "(train, None, test, None) from img_align_celeba/*.jpg with list_eval_partition.txt (its parts 0 and 1 train, 2 test), or from the tiled form with a SHA256SUMS."
     from PIL import Image
     place = _place(folder, *(places := ('celeba', 'celeba64')))
-    aligned = next((p/'img_align_celeba' for p in (place, Path(folder)) if (p/'img_align_celeba').is_dir()), None)
+    aligned = _aligned(folder, places)
     picture = lambda raw: np.asarray(Image.open(io.BytesIO(raw)).convert('RGB'))
     if aligned is not None:
         listing = next((p/'list_eval_partition.txt' for p in (aligned, aligned.parent) if (p/'list_eval_partition.txt').exists()), None)
@@ -270,7 +283,7 @@ def load(name, *, bits=3, split='official', folder=None):
     if name == 'digits': parts, source = read_digits(), 'scikit-learn'
     elif folder is not None:
         if not Path(folder).is_dir(): raise FileNotFoundError(f'the data folder {folder} {"is a file" if Path(folder).exists() else "does not exist"}; give the folder that holds the official archives, or none (unset NIF_LIT_DATA; a folder of FID weights goes into NIF_LIT_FID) to let tensorflow-datasets fetch {name}')
-        parts, source = READERS[name](folder), 'a local folder, checksums verified'
+        parts, source = READERS[name](folder), f"a local folder, {'checksums verified' if _sums_known(name, folder) else 'no checksums known'}"
     else: parts, source = read_tfds(name), 'tensorflow-datasets'
     x, y, x_test, y_test = parts
     x, x_test = quantize(x, bits), quantize(x_test, bits)

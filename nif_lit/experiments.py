@@ -96,8 +96,8 @@ def _field(name, value):
     if name == 'bias':
         if not isinstance(value, (bool, np.bool_)): raise ValueError(f'bias must be True or False, got {value!r}')
         return bool(value)
-    if name == 'images': return number(name, value, 'whole, positive and finite', lambda v: 0 < v < math.inf and v == int(v))
-    if name in ('minutes', 'learning_rate'): return number(name, value, 'positive and finite', lambda v: 0 < v < math.inf)
+    if name == 'images': return int(number(name, value, 'whole, positive and finite', lambda v: 0 < v < math.inf and v == int(v)))     # one type each, since the name of a run hashes it
+    if name in ('minutes', 'learning_rate'): return float(number(name, value, 'positive and finite', lambda v: 0 < v < math.inf))
     return whole(name, value, 0 if name == 'warmup' else 1)
 
 

@@ -489,7 +489,7 @@ def _name(kind, d): return kind if kind == 'FID' and d == 2048 else f'{kind}-{d}
 
 
 def frechet_distance(samples, reference):
-    """Squared Fréchet distance between features (n, d) and (m, d): dict(name, value, n, n_reference). Biased upwards, by about 1/n where n is well above d: compare at equal n only.
+    """Squared Fréchet distance between features (n, d) and (m, d): dict(name, value, n, n_reference). Biased upwards, by an amount that falls like 1/n where n is well above d: compare at equal n only.
 
     name is FID for 2048 features, FID-768 and the like for fewer: those are on other scales and never comparable with FID. Raises `ValueError` for other shapes, and for features too large for float64.
     """

@@ -44,7 +44,7 @@ def log_likelihood_of(model, data, *, key=None, n_samples=1, n_draws=1, batch_si
     data = np.asarray(model.check_data(data))
     graphdef, state = nnx.split(bare(model))
     padded = np.concatenate([data, np.repeat(data[-1:], -len(data) % batch_size, 0)])            # one shape, one compilation
-    starts, devices = list(range(0, len(padded), batch_size)), list(jax.devices() if devices is None else devices)
+    starts, devices = list(range(0, len(padded), batch_size)), list(jax.devices() if devices is None else devices if isinstance(devices, (list, tuple, np.ndarray)) else [devices])
     if not devices: raise ValueError('scoring wants at least one device, got none')
     n = len(devices) if jax.process_count() > 1 else min(len(devices), len(starts))
     mesh = None if devices[:n] == jax.local_devices()[:1] else jax.make_mesh((n,), ('batches',), axis_types=(AxisType.Auto,), devices=devices[:n])
@@ -80,7 +80,7 @@ def bits_per_dim_of(model, images, *, key, n_samples=1, n_draws=1, batch_size=10
 
 def paired_difference(a, b):
     "Mean and standard error of a - b, per example (n,), scored with the same keys. Raises `ValueError` for different lengths."
-    a, b = np.asarray(a), np.asarray(b)
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if a.shape != b.shape or a.ndim != 1: raise ValueError(f'paired scores must have one shape (n,), got {a.shape} and {b.shape}')
     return mean_and_se(a - b)
 

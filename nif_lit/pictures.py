@@ -146,7 +146,7 @@ def grid_figure(rows, bits, *, title=None, column_labels=None, captions=None, zo
     Raises `ValueError` where shapes, levels or counts do not fit.
     """
     rows = {str(k): v for k, v in rows.items()} if isinstance(rows, dict) else rows
-    column_labels, captions = [str(t) for t in column_labels or ()], {str(k): [str(t) for t in v] for k, v in (captions or {}).items()}
+    column_labels, captions = [str(t) for t in (() if column_labels is None else column_labels)], {str(k): [str(t) for t in v] for k, v in (captions or {}).items()}
     _check_grid(rows, column_labels, captions, zoom)
     rows, colours = {label: _levels(x, bits, f'rows[{label!r}]') for label, x in rows.items()}, label_colours(rows)
     g = _grid_layout(rows, zoom, column_labels, captions, title); width, height = g['size']
@@ -184,6 +184,8 @@ def curve_figure(metrics, xlabel, ylabel, *, title=None, reference=None, log_x=F
     """
     if not (isinstance(metrics, dict) and metrics): raise ValueError(f'metrics: expected a non-empty dict label -> (x, y), got {metrics!r}')
     if legend not in ('ends', 'given'): raise ValueError(f"legend must be 'ends' or 'given', got {legend!r}")
+    for label, xy in metrics.items():
+        if not isinstance(xy, (tuple, list)) or len(xy) != 2: raise ValueError(f'{label!r}: expected (x, y), two arrays, got {xy!r:.60}')
     series, colours, seen = {label: _series(label, *xy) for label, xy in metrics.items()}, label_colours(metrics), []
     with style():
         fig = _figure_class()(figsize=size, layout='constrained'); ax = fig.add_subplot()

@@ -62,6 +62,7 @@ class Features:
 
     def __post_init__(self):
         for part in ('train', 'valid', 'test'):
+            if np.ndim(getattr(self, part)) != 2: raise ValueError(f'{self.name}: expected {part} rows of shape (n, dims), got shape {np.shape(getattr(self, part))}')
             rows, labels = np.asarray(getattr(self, part), np.float32), getattr(self, f'{part}_labels')
             if labels is None: raise ValueError(f'{self.name}: a probe needs labels, and the {part} part has none')
             if rows.ndim != 2 or 0 in rows.shape or rows.shape[1] != np.shape(self.train)[-1]: raise ValueError(f'{self.name}: expected {part} rows of shape (n, {np.shape(self.train)[-1]}), got {rows.shape}')
@@ -300,6 +301,7 @@ def scatter_figure(panels, classes, *, columns=3, panel=2.7, drawn=4_000):
     "A figure of points by class. panels: dict title -> (points (n, 2), labels (n,)), row by row, at most `drawn` points of each; classes: the names, at most 10. Raises `ValueError` where they do not fit, or a label is that of no class."
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
+    if not isinstance(panels, dict): raise ValueError(f'panels: expected a dict title -> (points, labels), got {type(panels).__name__}')
     if not panels or not 1 <= len(classes) <= len(CLASS_COLOURS): raise ValueError(f'expected panels, and 1 to {len(CLASS_COLOURS)} classes, got {len(panels)} and {len(classes)}')
     columns, drawn, panels = whole('columns', columns), whole('drawn', drawn), {title: (np.asarray(points), _labels(repr(title), labels, len(points))) for title, (points, labels) in panels.items()}
     for title, (points, labels) in panels.items():

@@ -1,6 +1,7 @@
 "Data: verified before use, split without overlap, read alike from every layout."
 import gzip
 import hashlib
+import shutil
 import http.server
 import os
 import struct
@@ -157,6 +158,12 @@ def test_celeba_layouts_agree(tmp_path):
     (folder.parent/'list_eval_partition.txt').write_text('000001.jpg 0\n000002.jpg 1\n000003.jpg 0\n000004.jpg 2\n')
     data = load('celeba', folder=tmp_path, bits=8)
     assert len(data.train) + len(data.valid) == 3 and data.test.shape == (1, 64, 64, 3) and data.train_labels is None
+    assert data.source == 'a local folder, no checksums known' and load('digits').source == 'scikit-learn'
+    summed = tmp_path/'summed'/'celeba'; shutil.copytree(folder.parent, summed)
+    (summed/'SHA256SUMS').write_text(''.join(f'{hashlib.sha256(path.read_bytes()).hexdigest()}  img_align_celeba/{path.name}\n' for path in sorted((summed/'img_align_celeba').glob('*.jpg'))))
+    assert load('celeba', folder=summed.parent).source == 'a local folder, checksums verified'
+    one = summed/'img_align_celeba'/'000003.jpg'; raw = bytearray(one.read_bytes()); raw[-9] ^= 1; one.write_bytes(raw)
+    with pytest.raises(d.DataError, match='000003.jpg is truncated or altered'): load('celeba', folder=summed.parent)
     (folder/'000005.jpg').write_bytes(b'')
     with pytest.raises(d.DataError, match='218'): d.crop_celeba(np.zeros((1, 64, 64, 3), np.uint8))
 

@@ -279,6 +279,8 @@ def test_paired_difference():
     found = paired_difference(a, b)
     check(found['mean'], (a - b).mean()); check(found['se'], (a - b).std(ddof=1) / np.sqrt(3))
     with pytest.raises(ValueError): paired_difference(a, b[:2])
+    hits = np.array([0, 1, 1, 0], np.uint8), np.array([1, 1, 0, 0], np.uint8)                            # unsigned, and booleans, do not wrap
+    for kind in (np.uint8, bool): assert paired_difference(*(v.astype(kind) for v in hits))['mean'] == 0 and paired_difference(hits[0][:1].astype(kind), hits[1][:1].astype(kind))['mean'] == -1
 
 
 def test_the_package_names_its_doors():

@@ -131,6 +131,8 @@ def test_curves_draw_the_numbers_in_their_colours():
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ['NF again', 'NIF', 'NF', 'uniform']
     given = curve_figure({'NF': (x, 3 - x), 'NIF-64': (x, ys)}, 'images', 'bits/dim', legend='given').axes[0]
     assert [t.get_text() for t in given.get_legend().get_texts()] == ['NF', 'NIF-64']
+    with pytest.raises(ValueError, match=r"'NF': expected \(x, y\), two arrays, got \[1, 2, 3\]"): curve_figure({'NF': [1, 2, 3]}, 'x', 'y')
+    assert np.array_equal(pixels(grid_figure({'a': np.zeros((2, 4, 4, 1), np.uint8)}, 3, column_labels=np.arange(2))), pixels(grid_figure({'a': np.zeros((2, 4, 4, 1), np.uint8)}, 3, column_labels=[0, 1])))
     with pytest.raises(ValueError, match="'ends' or 'given', got 'best'"): curve_figure({'NF': (x, x)}, 'x', 'y', legend='best')
     assert not ax.spines['top'].get_visible() and not ax.spines['right'].get_visible() and (ax.get_xlabel(), ax.get_ylabel()) == ('images', 'bits/dim')
     assert pixels(curve_figure({'NF': ([1, 10, 100], [3, np.nan, 1])}, 'x', 'y', log_x=True)).std() > 0

@@ -139,6 +139,11 @@ def test_the_bar_moves_with_the_images_and_forgets_what_was_trained_before(tmp_p
     np.testing.assert_allclose(steps, [1 / 4, 1 / 4, 1 / 4, 1 / 4, 1 / 4])
 
 
+def test_one_run_has_one_name_whatever_type_its_numbers_have():
+    assert one(images=1e4).name == one(images=10_000).name == one(images=np.int64(10_000)).name
+    assert one(minutes=10).name == one(minutes=10.0).name and one(learning_rate=1).name == one(learning_rate=1.0).name == one(learning_rate=np.float64(1)).name
+
+
 def test_a_budget_in_minutes_is_told_in_minutes(tmp_path, monkeypatch):
     monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path)); monkeypatch.setattr(reproducing, 'run', lambda *a, **k: None); said = []
     train_all([one(images=None, minutes=1.5)], progress=False, echo=said.append)
