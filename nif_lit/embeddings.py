@@ -11,7 +11,7 @@ __all__ = ['SIZES', 'PROBES', 'KIND_NAMES', 'WAYS', 'CLASSES', 'RIVALS', 'PM', '
 import math
 from functools import lru_cache
 import numpy as np
-from .experiments import Figure, another_training, by_dataset, by_model, cached, dataset_of, finished, former, images_seen, picture, plan, result_of, runs_folder
+from .experiments import Figure, another_training, by_dataset, by_model, cached, dataset_of, finished, former, images_seen, is_cached, picture, plan, result_of, runs_folder
 from .models import parse_name
 from .pictures import COLOURS, save_png, style
 from .probes import compare_probes, first, hits, knn_accuracy, latent_features, linear_probe, pca_features, picture_accuracy, pixel_features, scatter_figure, subset, umap_embedding
@@ -56,12 +56,20 @@ def _with_pca(features, name, Ms):
     return {name: features} | {f'{name}, PCA-{M}': first(found, M) for M in Ms}
 
 
+def _probe_settings(config): return dict(SIZES[config.scale], dims=_dims_of(config) if config.model == 'NF' else None, probes='k-NN and linear, chosen on the validation part', version=1)
+
+
+def _numbers_kept(config):
+    "Is a run in none of the pictures, which are of seed 0, and are its probes kept?"
+    return config.seed > 0 and is_cached(config, 'probes', _probe_settings(config))
+
+
 def _probed(config):
     def compute():
         found = _latents(config)
         named = _with_pca(found['latent'], 'NF', _dims_of(config)) if config.model == 'NF' else {f'{config.model}, {KIND_NAMES[kind]}': f for kind, f in found.items()}
         return dict(scores=probe_all(named))
-    return cached(config, 'probes', dict(SIZES[config.scale], dims=_dims_of(config) if config.model == 'NF' else None, probes='k-NN and linear, chosen on the validation part', version=1), compute)
+    return cached(config, 'probes', _probe_settings(config), compute)
 
 
 def probes_of(config):
@@ -238,7 +246,7 @@ def needs(scale):
     return [c for c in plan(scale) if c.dataset in CLASSES and (scale != 'smoke' or c.seed < 2)]
 
 
-FIGURES = (Figure('fig2', 'Fig. 2', needs, draw, ('embeddings', 'figure2'), keeps=True),)
+FIGURES = (Figure('fig2', 'Fig. 2', needs, draw, ('embeddings', 'figure2'), keeps=True, numbers=_numbers_kept),)
 
 # %% ../nbs/36_embeddings.ipynb #d478d92d
 def beyond_dimension(r):

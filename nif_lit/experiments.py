@@ -347,7 +347,8 @@ class Figure:
     """A figure or a table of the paper. needs(scale) -> the Experiments; draw(configs, out, progress) -> (record, sections), from those that have finished.
 
     name: as typed on the command line; paper: what the paper calls it; aliases: other names; part_of: a figure that already holds this one, so that 'all' makes it once; parameters: does it need trained models, or their numbers alone?
-    keeps: does draw keep the pictures under out (`picture`, `former`) where only the numbers of the runs that they were drawn from are here? record is JSON-able; sections are those of `gallery`, their pictures written under out.
+    keeps: does draw keep the pictures under out (`picture`, `former`) where only the numbers of the runs that they were drawn from are here? numbers(config): is this a run that no picture shows,
+    and are all its numbers kept? record is JSON-able; sections are those of `gallery`, their pictures written under out.
     """
     name: str
     paper: str
@@ -357,6 +358,7 @@ class Figure:
     part_of: str = ''
     parameters: bool = True
     keeps: bool = False
+    numbers: Callable | None = None
 
 
 def trains():
@@ -377,12 +379,12 @@ def former(name, out):
 
 
 def at_hand(figure, config, out, *, runs=None):
-    """Can a Figure take in this run: it has finished and its parameters are here, if it needs them? Or, with NIF_LIT_TRAIN=0 and for a figure that `keeps`, are its numbers here, and were the pictures under out drawn from it?
+    """Can a Figure take in this run: it has finished and its parameters are here, if it needs them? Or, with NIF_LIT_TRAIN=0 and for a figure that `keeps`, are its numbers here, and were the pictures under out drawn from it, or does none show it (its `numbers`)?
 
     Numbers of another training, with other test bits, do not match those pictures.
     """
     if finished(config, runs=runs, parameters=figure.parameters): return True
-    return not trains() and figure.keeps and finished(config, runs=runs) and _drawn_from(figure, config, out, runs)
+    return not trains() and figure.keeps and finished(config, runs=runs) and (_drawn_from(figure, config, out, runs) or figure.numbers is not None and figure.numbers(config))
 
 
 def _drawn_from(figure, config, out, runs):

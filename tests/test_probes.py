@@ -216,3 +216,16 @@ def test_a_nif_of_one_seed_is_lent_what_a_training_moves():
     (lambda f: latents_of(NF(3, steps=1, hidden=4), np.ones((2, 3)), batch_size=0), 'batch_size must be'), (lambda f: latents_of(NF(3, steps=1, hidden=4), np.ones((2, 3)), kinds=()), 'kinds must be a list'), (lambda f: subset(load('digits'), n_train=-5), 'n_train must be')])
 def test_a_wrong_argument_is_a_value_error(call, match):
     with pytest.raises(ValueError, match=match): call(blobs())
+
+
+def test_a_further_seed_needs_no_picture(monkeypatch, tmp_path):
+    from nif_lit import embeddings as e
+    monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path)); monkeypatch.setenv('NIF_LIT_TRAIN', '0')
+    first, second = (experiments.experiment('digits', 'NF', seed=seed) for seed in (0, 1))
+    hand = lambda config: experiments.at_hand(e.FIGURES[0], config, tmp_path/'out')
+    for config in (first, second): experiments.write_json(tmp_path/config.name/'result.json', dict(config={}, test_bits=[1.0], test_bits_per_dim=dict(mean=1.0)))
+    assert not hand(first) and not hand(second)
+    for config in (first, second): experiments.cached(config, 'probes', e._probe_settings(config), lambda: dict(scores={}))
+    assert hand(second) and not hand(first)                                      # seed 0 is in the pictures, of which none is here
+    experiments.write_json(tmp_path/'out'/'fig2.json', dict(result={}, runs=[first.name])); assert hand(first)
+    monkeypatch.setenv('NIF_LIT_TRAIN', '1'); assert not hand(second)
