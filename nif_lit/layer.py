@@ -226,7 +226,7 @@ def rngs_of(rngs):
 
 
 def batch_draw(draw, key, shape, dtype):
-    """draw(key, shape, dtype) for a batch-first shape, where draw is `jax.random.normal` or its like; every layer of the kit draws through it.
+    """draw(key, shape, dtype) for a batch-first shape, where draw is `jax.random.normal` or its like; every `inverse` of the kit draws through it.
 
     Where several devices share a batch (an axis 'data' mapped by hand, as in `fit`), each gets its rows of the draw for the whole batch.
     """
