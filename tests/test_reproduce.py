@@ -209,7 +209,7 @@ def test_unequal_training_is_refused(tmp_path, monkeypatch):
     for config, seen in zip(configs, (640, 704)):
         (tmp_path/config.name).mkdir()
         bits = [1.0, 2.0, 3.0]
-        (tmp_path/config.name/'result.json').write_text(json.dumps(dict(config=dict(seed=0), test_bits_per_dim=dict(mean=2.0, se=0.5, n=3), test_bits=bits, images_seen=seen, images_per_second=1.0, seconds=1.0,
+        (tmp_path/config.name/'result.json').write_text(json.dumps(dict(config=dict(dataset='digits', seed=0), test_bits_per_dim=dict(mean=2.0, se=0.5, n=3), test_bits=bits, images_seen=seen, images_per_second=1.0, seconds=1.0,
                                                                         round_trip_error_levels=0.0, compute='float32', provenance=dict(commit='', device=''))))
     with pytest.raises(ValueError, match='unequal numbers of images'): TABLE2.draw(configs, tmp_path/'out')
 
