@@ -88,8 +88,8 @@ def changed(ratio, kid, se, text='', base=None, kid_name='KID'):
 
 
 def kid_of(name):
-    "The name of the KID that stands beside a Fréchet distance of this name: 'KID-768' beside 'FID-768'."
-    return name.replace('FID', 'KID').replace('FD', 'KD')
+    "The name of the KID that stands beside a Fréchet distance of this name: 'KID-768' beside 'FID-768', 'KID-pixels' beside 'FD-pixels'."
+    return name.replace('FID', 'KID').replace('FD', 'KID')
 
 
 def _lent(versus):
@@ -390,7 +390,7 @@ def _shared(name, row, done, records):
     counts = {word: verdicts.count(word) for word in OUTCOMES}
     done_now, told = len(verdicts) - counts['not run'], ', '.join(f'{k} {word}' for word, k in counts.items() if k)
     if not done_now: return None
-    behind = '; '.join(dict.fromkeys(f"{NAMES[d]}: {_counted(records, d).removeprefix('; ')}" for d in ('fashion_mnist', 'celeba') if dig(records, 'table1', d, 'rows'))) + '; '
+    behind = ''.join(f"{NAMES[d]}: {_counted(records, d).removeprefix('; ')}; " for d in ('fashion_mnist', 'celeba') if dig(records, 'table1', d, 'rows'))
     if name == 'likelihood_unharmed': note = '; '.join(f"{NAMES[d]}: n = {next(iter(rows.values()))['n']:,} test images, {' or '.join(map(str, sorted({r['paired']['seeds'] for r in rows.values() if r['paired']})))} seeds a pair" for d, rows in records.get('table2', {}).items() if any(r.get('paired') for r in rows.values()))
     elif name == 'manifold_better': note = "the paper says 'clearer' of CelebA's samples only; " + behind + _spreads(cells, records, '0')
     else: note = behind + _spreads(cells, records, 'best', row[2])
