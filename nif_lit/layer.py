@@ -333,12 +333,22 @@ def _check_bijection(layer, x, rtol, atol):
     return gaps
 
 
-def _check_noisy(layer, x, log_likelihood, box, key, n_draws, n_grid):
+def _check_rows(who, f, x, rtol, atol):
+    "Row i of f(x) must be that of f(x_i, ..., x_i): the other rows are none of its business. f draws from one key, so both draw the same noise."
+    found, worst = jax.tree.leaves(f(x)), 0.0
+    for i in range(len(x)):
+        for a, b in zip(found, jax.tree.leaves(f(jnp.repeat(x[i:i + 1], len(x), 0)))):
+            try: worst = max(worst, check(a[i], b[i], rtol=rtol, atol=atol))
+            except AssertionError as error: raise AssertionError(f'{who}: row {i} changes with the other rows of its batch: {error}') from error
+    return worst
+
+
+def _check_noisy(layer, x, log_likelihood, box, key, n_draws, n_grid, rtol, atol):
     if log_likelihood is None or box is None or key is None:
         raise ValueError('a stochastic layer needs log_likelihood(x, zs), a box [(low, high), ...] that holds its mass, and a key')
     check_box(box)
     if len(box) > 2: raise ValueError(f'quadrature wants at most 2 latent dimensions, got {len(box)}')
-    gaps = {}
+    gaps = {'rows stand alone': _check_rows(f'{type(layer).__name__}.inverse', lambda x: layer.inverse(x, key=key), x, rtol, atol)}
     for i, k in enumerate(jax.random.split(key, len(x))):
         z, log_volume = layer.inverse(jnp.repeat(x[i:i + 1], n_draws, 0), key=k)
         points, p, cell = grid_quadrature(lambda zs: log_likelihood(x[i], zs), box, n_grid)
@@ -379,9 +389,31 @@ def _check_doors(layer, z):
     except Exception as error: raise AssertionError(f'{who} at s = 0 draws nothing and must work without a key, it raised {type(error).__name__}: {error}') from error
 
 
-def _check_draws(layer, x, z, key, n_draws):
-    "`forward` of a noisy layer at each row of z: noise in every dimension, mean and covariance at s = 0.5 against `scale_noise`, and s towards 0 against s = 0."
+def _slopes(log_likelihood, y, z):
+    "The gradient of log p(y|z) in y at each row of y (n, *data) for one z (M,): (n', D), of all rows by JAX, or of the first 500 by differences where `log_likelihood` is not written in it."
+    one = lambda y: jnp.reshape(log_likelihood(y, z[None]), ())
+    try: return np.asarray(jax.vmap(jax.grad(one))(y), float).reshape(len(y), -1)
+    except Exception:
+        y = np.asarray(y[:500], float); flat = y.reshape(len(y), -1); h = 1e-4 * flat.std(0)
+        at = lambda row: float(one(jnp.asarray(row.reshape(y.shape[1:]))))
+        return np.array([[(at(row + step) - at(row - step)) / (2 * step.max()) for step in np.diag(h)] for row in flat])
+
+
+def _check_density(who, log_likelihood, y, z, mean, sd):
+    """Have draws y the density p(y|z)? Integration by parts says that E[g] = 0 and E[g_j (y_k - c_k)] = -(j = k) for g, the gradient of log p(y|z) in y, and any c, whatever p is, if it is smooth and vanishes at its edge.
+
+    Of a Gaussian the first is its mean and the second its covariance. Nothing here is to be integrated, so N may be large.
+    """
+    g = _slopes(log_likelihood, y, z) * sd
+    v = (np.asarray(y, float).reshape(len(y), -1)[:len(g)] - mean) / sd
+    products = np.concatenate([np.zeros_like(g[:, :1]), g, (g[:, :, None] * v[:, None, :] + np.eye(len(sd))).reshape(len(g), -1)], 1)
+    return _check_zero(f'{who} against log_likelihood', products.mean(0), _se(products))
+
+
+def _check_draws(layer, x, z, key, n_draws, log_likelihood, rtol, atol):
+    "`forward` of a noisy layer at each row of z: noise in every dimension, its density at s = 1, mean and covariance at s = 0.5 against `scale_noise`, s towards 0 against s = 0, and rows that stand alone."
     who, still, worst = f'{type(layer).__name__}.forward', _check_doors(layer, z), {}
+    _check_rows(who, lambda z: layer.forward(z, key=key), z, rtol, atol)
     try: scaled = layer.scale_noise(0.5)
     except ValueError: scaled = None                                                # it cannot be scored at s ≠ 1, and says so there
     for i, k in enumerate(jax.random.split(key, len(z))):
@@ -405,7 +437,9 @@ def _check_draws(layer, x, z, key, n_draws):
             worst.setdefault('scale_noise', []).append(_check_zero(f'{who}(s = 0.5) against scale_noise(0.5)', a.mean(0) - b.mean(0), np.hypot(_se(a), _se(b))))
         rank = int((np.linalg.eigvalsh(white(y).T @ white(y) / n_draws) > 1e-8).sum())
         if rank < len(sd): raise AssertionError(f'{who} draws noise in {rank} of {len(sd)} dimensions')
-    return {f'{name}, phi = {phi}': float(gap) for name, gaps in worst.items() for phi, gap in zip(('1', 'x', 'x²'), np.max(gaps, 0)) if (name, phi) != ('scale_noise', '1')}
+        fresh = layer.forward(many, key=jax.random.fold_in(k, 3), s=1.0)             # not those that mean and sd are of
+        worst.setdefault('forward', []).append(_check_density(who, log_likelihood, fresh, jnp.ravel(z[i]), mean, sd))
+    return {f'{name}, phi = {phi}': float(gap) for name, gaps in worst.items() for phi, gap in zip(('1', 'x', 'x²'), np.max(gaps, 0)) if phi != '1'}
 
 
 def check_contract(layer, x, *, key=None, log_likelihood=None, box=None, n_draws=40_000, n_grid=400, rtol=1e-8, atol=1e-8):
@@ -413,10 +447,11 @@ def check_contract(layer, x, *, key=None, log_likelihood=None, box=None, n_draws
 
     x: a batch on the data side, (batch, *data). A bijection is compared with automatic differentiation.
     A stochastic layer (M <= 2) is compared with midpoint quadrature of ∫ p(x|z) phi(z) dz for phi = 1, z, z zᵀ on `box`;
-    `log_likelihood(x_i, zs)` gives log p(x_i|z) in nats at points zs (n, M) and must come from outside the layer.
-    Its `forward`, at one draw z for each row of x: without a key it raises `ValueError`, s = 0 needs none, small s comes near it, every dimension has noise, and at s = 0.5 mean and
-    covariance of the draws are those of `scale_noise(0.5)` (where the layer defines it). Not looked at: whether the draws at s = 1 have the density `log_likelihood`; compare their
-    moments yourself. Of a layer that dequantizes: only that `forward` finds x again, if it has no other noise.
+    `log_likelihood(x_i, zs)` gives log p(x_i|z) in nats at points zs (n, M), smooth in x_i, and must come from outside the layer.
+    Its `forward`, at one draw z for each row of x: without a key it raises `ValueError`, s = 0 needs none, small s comes near it, every dimension has noise, the draws at s = 1 have
+    the mean and covariance of the density `log_likelihood` (by its gradient in x: by JAX for all draws, by differences for 500 where JAX cannot go through it), and at s = 0.5 those
+    of `scale_noise(0.5)` (where the layer defines it). Of a layer that dequantizes: only that `forward` finds x again, if it has no other noise.
+    Of every layer: no row depends on the others of its batch, which takes a batch of two or more to see; two draws of a noisy layer with one key have the same noise.
     Raises `AssertionError` on a broken contract, `ValueError` when something is missing and for no examples. In float32 rounding alone may fail the default tolerances; the error then says so.
     """
     if not isinstance(layer, Layer): raise ValueError(f'check_contract takes a Layer, got {type(layer).__name__}')
@@ -435,7 +470,7 @@ def _checked(layer, x, key, log_likelihood, box, n_draws, n_grid, rtol, atol):
     z, log_volume = layer.inverse(x, key=key)
     if jnp.shape(log_volume) != (x.shape[0],): raise AssertionError(f'log_volume must have shape ({x.shape[0]},), got {jnp.shape(log_volume)}')
     if layer.stochastic:
-        gaps = _check_noisy(layer, x, log_likelihood, box, key, n_draws, n_grid)
-        if not layer.dequantizes: return gaps | _check_draws(layer, x, z, jax.random.fold_in(key, 1), n_draws)
+        gaps = _check_noisy(layer, x, log_likelihood, box, key, n_draws, n_grid, rtol, atol)
+        if not layer.dequantizes: return gaps | _check_draws(layer, x, z, jax.random.fold_in(key, 1), n_draws, log_likelihood, rtol, atol)
         return gaps if layer.noisy else gaps | {'round trip': check(layer.forward(z), x, rtol=rtol, atol=atol)}
     return _check_bijection(layer, x, rtol, atol)
