@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
-from .checks import check_key, per_example, whole
+from .checks import check_key, per_example, real_array, whole
 from .layer import Chain, Layer, inverse_of, log_mean_exp
 
 # %% ../nbs/04_elbo.ipynb #db134cc2
@@ -41,6 +41,8 @@ def elbo_terms(chain, log_prior, x, *, key, n_samples=100) -> Terms:
     """The ELBO of a chain of layers under a prior, and its two terms, averaged over n_samples draws; x (batch, *data). [paper 7, 31]
 
     log_prior: (batch, *latent) -> (batch,) nats. manifold: the volumes up to and including the last noisy layer, dequantization aside; likelihood: all the rest.
+    With one noisy layer, whose volume is not random, these are the paper's. Behind another noisy layer a volume is random: manifold is then the mean of its log, below the log of
+    ∫p(x|z)dz, and value a bound on log p(x) that is not (7).
     Raises `ValueError` without a key, for fewer than 2 draws, for anything that is not a `Layer` (a `Flow` is none), and for a log_prior that is no function or does not return (batch,).
     """
     _check(chain, log_prior, key, n_samples, 'n_samples')
@@ -58,7 +60,7 @@ def elbo_terms(chain, log_prior, x, *, key, n_samples=100) -> Terms:
 
 
 def elbo(chain, log_prior, x, *, key, n_samples=100):
-    "(value, standard error) of the ELBO in nats, each (batch,); arguments and errors as `elbo_terms`. [paper 7]"
+    "(value, standard error) of the ELBO in nats, each (batch,), that of the q from which the chain draws; arguments and errors as `elbo_terms`. [paper 7]"
     return elbo_terms(chain, log_prior, x, key=key, n_samples=n_samples)[:2]
 
 
@@ -80,10 +82,13 @@ def importance_bound(chain, log_prior, x, *, key, n_samples=16, n_repeats=100):
 def gaussian_gap(Lambda: Float[Array, "M M"], u: Float[Array, " M"]) -> Float[Array, ""]:
     """log p(x) minus the ELBO, in nats, for a Gaussian NIF under a unit Gaussian: KL(N(Λ⁻¹u, Λ⁻¹) ‖ N((I + Λ)⁻¹u, (I + Λ)⁻¹)) for one x. [paper 7, 42, 55]
 
-    Λ = AᵀΣ⁻¹A, u = AᵀΣ⁻¹(x - b). One eigendecomposition: every direction of Λ is alone. Raises `ValueError` for other shapes.
+    Λ = AᵀΣ⁻¹A, u = AᵀΣ⁻¹(x - b). One eigendecomposition: every direction of Λ is alone. Infinite where an eigenvalue is not positive: q does not exist then.
+    Raises `ValueError` for other shapes, and for a known Λ that is not symmetric to half its digits.
     """
-    Lambda, u = jnp.asarray(Lambda), jnp.asarray(u)
+    Lambda, u = (jnp.asarray(real_array(name, v), float) for name, v in dict(Lambda=Lambda, u=u).items())
     if Lambda.ndim != 2 or Lambda.shape != (u.size, u.size) or u.ndim != 1: raise ValueError(f'expected Lambda (M, M) and u (M,), got {Lambda.shape} and {u.shape}')
+    if not isinstance(Lambda, jax.core.Tracer) and (skew := float(jnp.abs(Lambda - Lambda.T).max())) > float(jnp.finfo(Lambda.dtype).eps) ** 0.5 * float(jnp.abs(Lambda).max()):
+        raise ValueError(f'Lambda must be symmetric, got entries that differ by {skew:.3g} from those across the diagonal')
     lam, V = jnp.linalg.eigh(Lambda)
-    c = V.T @ u
-    return (1 / lam + c ** 2 / lam ** 2 / (1 + lam) - jnp.log1p(1 / lam)).sum() / 2
+    c, some = V.T @ u, jnp.where(lam > 0, lam, 1.0)
+    return jnp.where((lam > 0).all(), (1 / some + c ** 2 / some ** 2 / (1 + some) - jnp.log1p(1 / some)).sum() / 2, jnp.inf)

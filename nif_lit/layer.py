@@ -173,11 +173,11 @@ class Layer(nnx.Module):
         return self.stochastic and not self.dequantizes
 
     def forward(self, z, *, key=None, s=1.0):
-        "A draw from p(x|z), noise variance times s; s = 0: its mode f(z). (batch, *latent) -> (batch, *data). Raises `ValueError` for noise without a key."
+        "A draw from p(x|z), noise variance times s; s = 0: f(z), where the draws go as s → 0. (batch, *latent) -> (batch, *data). Raises `ValueError` for noise without a key."
         raise NotImplementedError(f'{type(self).__name__} does not define forward')
 
     def inverse(self, x, *, key=None):
-        "A draw z from q(z|x) and its log weight in nats, (batch,). Without a key: the mode, good for embeddings only. [paper 6]"
+        "A draw z and its log weight in nats, (batch,): from q(z|x) where the weight is certain. Without a key: without noise, good for embeddings only; the mode of q where that is Gaussian. [paper 6]"
         raise NotImplementedError(f'{type(self).__name__} does not define inverse')
 
     def initialise(self, x, *, key=None):
@@ -379,7 +379,7 @@ def _check_zero(who, gap, se):
 
 
 def _check_doors(layer, z):
-    "A noisy layer's `forward` without a key: it must raise `ValueError` at s = 1, and give the mode at s = 0."
+    "A noisy layer's `forward` without a key: it must raise `ValueError` at s = 1, and give a point at s = 0."
     who = f'{type(layer).__name__}.forward'
     try: layer.forward(z)
     except ValueError: pass
@@ -431,7 +431,7 @@ def _check_draws(layer, x, z, key, n_draws, log_likelihood, rtol, atol):
         mode = white(np.asarray(still[i], float).ravel()); spread = np.sqrt(((white(y) - mode) ** 2).mean())
         for s in (0, 1e-8):
             gap = np.sqrt(((white(draw(layer, key_draw, s)) - mode) ** 2).mean())
-            if not gap <= 0.01 * spread: raise AssertionError(f'{who} at s = {s} with a key is {gap / spread:.3g} of the noise away from its mode, s = 0 without a key')
+            if not gap <= 0.01 * spread: raise AssertionError(f'{who} at s = {s} with a key is {gap / spread:.3g} of the noise away from what s = 0 gives without a key')
         if scaled is not None:
             a, b = (_moments(white(v)) for v in (draw(layer, key_half, 0.5), draw(scaled, key_other, 1.0)))
             worst.setdefault('scale_noise', []).append(_check_zero(f'{who}(s = 0.5) against scale_noise(0.5)', a.mean(0) - b.mean(0), np.hypot(_se(a), _se(b))))
