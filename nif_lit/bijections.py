@@ -24,7 +24,7 @@ from .layer import Chain, Layer, batch_draw, documented, expect_shape, inverse_o
 class UniformDequantization(Layer):
     """Levels {0..2^bits - 1} to reals in [0, 2^bits) by uniform noise; its log volume is 0. Any shape.
 
-    `forward` floors and clips to valid levels (uint8); outside jit it raises `ValueError` for NaN, which would be black. Without a key, `inverse` gives the bin's centre.
+    `forward` floors and clips to valid levels (uint8), so that the first and the last also get what a density has beyond them, which their score does not count; outside jit it raises `ValueError` for NaN, which would be black. Without a key, `inverse` gives the bin's centre.
     """
     stochastic, dequantizes = True, True
 

@@ -17,13 +17,23 @@ import jax.numpy as jnp
 import numpy as np
 
 # %% ../nbs/00_notation.ipynb #167cc646
+def _numbers(values):
+    "An array to be subtracted: whole numbers and truths as float64, since small integers wrap."
+    values = np.asarray(values)[...]
+    return values.astype(float) if values.dtype.kind in 'iub' else values
+
+
 def check(ours, ref, *, rtol=1e-10, atol=0.0):
     """The worst absolute gap between `ours` and `ref` (same shape, any shape).
 
-    Raises `AssertionError` when shapes differ, when either holds a NaN, or when a gap exceeds `atol + rtol * abs(ref)`.
+    Raises `AssertionError` when shapes differ, when there is nothing to compare, when either holds a NaN, or when a gap exceeds `atol + rtol * abs(ref)`;
+    `ValueError` for a tolerance that is no number from 0. Whole numbers are compared as float64.
     """
-    ours, ref = np.asarray(ours)[...], np.asarray(ref)[...]
+    for name, value in dict(rtol=rtol, atol=atol).items():
+        if not (np.ndim(value) == 0 and value >= 0): raise ValueError(f'{name} must be a number from 0, got {value!r}')
+    ours, ref = _numbers(ours), _numbers(ref)
     if ours.shape != ref.shape: raise AssertionError(f'shapes differ: ours {ours.shape}, reference {ref.shape}')
+    if not ours.size: raise AssertionError(f'shape {ours.shape} holds no number: nothing was compared')
     if np.isnan(ours).any() or np.isnan(ref).any(): raise AssertionError('a NaN on one side: nothing was compared')
     finite = np.isfinite(ours) & np.isfinite(ref)
     gap = np.where(ours == ref, 0.0, np.inf)                                    # equal infinities have no gap, any other infinity has one
@@ -38,11 +48,12 @@ def check(ours, ref, *, rtol=1e-10, atol=0.0):
 def rejects(planted, ref, *, rtol=1e-10, atol=0.0):
     """The worst absolute gap that a planted bug makes (NaN where one side has a NaN, inf where the shapes differ).
 
-    Raises `AssertionError` when `check` with the same tolerances would have let the bug pass.
+    Raises `AssertionError` when `check` with the same tolerances would have let the bug pass, or where there is nothing to compare.
     """
     try: gap = check(planted, ref, rtol=rtol, atol=atol)
     except AssertionError:
-        planted, ref = np.asarray(planted), np.asarray(ref)
+        planted, ref = _numbers(planted), _numbers(ref)
+        if not ref.size or not planted.size: raise
         return float(np.abs(planted - ref).max()) if planted.shape == ref.shape else float('inf')
     raise AssertionError(f'the check did not notice the planted bug: the worst gap is {gap:.3g}')
 

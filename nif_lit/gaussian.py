@@ -88,7 +88,8 @@ class GaussianInjection(Layer):
     covariance: 'diagonal' (log_sigma (N,), half the log variances), 'isotropic' (one log_sigma), or 'dense' (Σ = SSᵀ with S lower triangular:
     exp(log_sigma) on its diagonal, the strict lower part of `lower` (N, N) beneath it; N² numbers, for small N).
     A starts Glorot-normal and Σ at I, as in the paper's released code, b at 0 (its closed-form head has none: `bias=False`).
-    In float32 `inverse` loses digits with the square of Σ^-½A's condition number: which is large where M is near N; float64 mends it.
+    In float32 `inverse` loses digits with the square of Σ^-½A's condition number: which is large where M is near N; float64 mends it. A must have rank M: without it ∫p(x|z)dz is
+    infinite, and what `inverse` gives is NaN or rounding.
     Raises `ValueError` unless 1 <= M <= N, for an unknown covariance, and for a wrong shape.
     """
     stochastic = True

@@ -22,11 +22,17 @@ from jax.scipy.special import logsumexp
 from .checks import check, check_box, check_key, is_real, per_example, real_array, seed_of, whole
 
 # %% ../nbs/03_stochastic_inverse.ipynb #e292089f
-def grid_quadrature(log_f, box, n):
-    "Midpoint rule: the points (n^M, M), the values exp(log_f(points)) and the cell volume, over a box [(low, high)] * M."
+def _grid(box, n):
+    "The midpoints of n cells per side, (n^M, M), and the volume of one."
     edges = [np.linspace(low, high, n + 1) for low, high in box]
     points = np.stack(np.meshgrid(*[(e[1:] + e[:-1]) / 2 for e in edges], indexing='ij'), -1).reshape(-1, len(box))
-    return points, np.exp(np.asarray(log_f(jnp.asarray(points)))), float(np.prod([(high - low) / n for low, high in box]))
+    return points, float(np.prod([(high - low) / n for low, high in box]))
+
+
+def grid_quadrature(log_f, box, n):
+    "Midpoint rule: the points (n^M, M), the values exp(log_f(points)) and the cell volume, over a box [(low, high)] * M."
+    points, cell = _grid(box, n)
+    return points, np.exp(np.asarray(log_f(jnp.asarray(points)))), cell
 
 
 def _residual(f, log_sigma, x):
@@ -57,7 +63,7 @@ def inverse_mode(f, log_sigma, x, z0):
     if z0.ndim != 1 or not np.isfinite(z0).all(): raise ValueError(f'expected a finite start z0 of shape (M,), got {z0}')
     value, jacobian = jax.jit(residual), jax.jit(jax.jacfwd(residual))
     eps = {np.dtype('float64'): 1e-13, np.dtype('float32'): 1e-6}[np.dtype(value(z0).dtype)]
-    found = least_squares(lambda z: np.asarray(value(z), float), z0, jac=lambda z: np.asarray(jacobian(z), float), ftol=eps, xtol=eps, gtol=eps, max_nfev=2000)
+    found = least_squares(lambda z: np.asarray(value(z), float), z0, jac=lambda z: np.asarray(jacobian(z), float), ftol=eps, xtol=eps, gtol=None, max_nfev=2000)      # a gradient has the units of 1/z: small is no sign of a minimum
     if not found.success: raise ValueError(f'no mode found from z0 = {z0}: {found.message}')
     return found.x
 
@@ -65,23 +71,32 @@ def inverse_mode(f, log_sigma, x, z0):
 def inverse_mode_jit(f, log_sigma, x, z0, *, n_steps=200):
     """(mode of q(z|x), norm of the gradient there), to be called inside `jax.jit` or `jax.vmap`, where SciPy cannot go. [paper 27]
 
-    Optax's L-BFGS on half the squared whitened residual; shapes as `inverse_mode`. It stops where the gradient's norm is below eps^(2/3) of the precision, or after
-    n_steps: nothing can be raised inside jit, so look at the second value. Raises `ValueError` for wrong shapes or n_steps < 1.
+    Optax's L-BFGS on half the squared whitened residual; shapes as `inverse_mode`. Each latent is counted in the unit in which the whitened f moves by one (about a deviation of q),
+    first by the slopes at z0, then once more by those where that ended. The gradient is in these units, too: it stops where its norm is below eps^(2/3) of the precision, or
+    after n_steps, twice: nothing can be raised inside jit, so look at the second value. Raises `ValueError` for wrong shapes or n_steps < 1.
     """
     residual, z0 = _residual(f, log_sigma, x), jnp.asarray(real_array('z0', z0), float)
     if z0.ndim != 1: raise ValueError(f'expected a start z0 of shape (M,), got {z0.shape}')
     n_steps = whole('n_steps', n_steps)
+    def units(z):
+        slopes = jnp.linalg.norm(jax.jacfwd(residual)(z), axis=0)
+        return jnp.where((slopes > 0) & jnp.isfinite(slopes), 1 / jnp.where(slopes > 0, slopes, 1), 1.0)
     def loss(z): return (residual(z) ** 2).sum() / 2
-    solver, look, enough = optax.lbfgs(), optax.value_and_grad_from_state(loss), float(jnp.finfo(z0.dtype).eps) ** (2 / 3)
+    solver, enough = optax.lbfgs(), float(jnp.finfo(z0.dtype).eps) ** (2 / 3)
     def slope(state): return optax.tree.norm(optax.tree.get(state, 'grad'))
     def go_on(carry): return (carry[2] == 0) | ((carry[2] < n_steps) & (slope(carry[1]) > enough))
-    def step(carry):
-        z, state, count = carry
-        value, gradient = look(z, state=state)
-        move, state = solver.update(gradient, state, z, value=value, grad=gradient, value_fn=loss)
-        return optax.apply_updates(z, move), state, count + 1
-    z, state, _ = jax.lax.while_loop(go_on, step, (z0, solver.init(z0), 0))
-    return z, slope(state)
+    def from_here(_, z):
+        unit = units(z)
+        def of(w): return loss(z + unit * w)
+        def step(carry):
+            w, state, count = carry
+            value, gradient = optax.value_and_grad_from_state(of)(w, state=state)
+            move, state = solver.update(gradient, state, w, value=value, grad=gradient, value_fn=of)
+            return optax.apply_updates(w, move), state, count + 1
+        start = jnp.zeros_like(z)
+        return z + unit * jax.lax.while_loop(go_on, step, (start, solver.init(start), 0))[0]
+    z = jax.lax.fori_loop(0, 2, from_here, z0)
+    return z, jnp.linalg.norm(jax.grad(loss)(z) * units(z))
 
 
 def log_volume_quadrature(f, log_sigma, x, box, *, n=400, tol=1e-6):
@@ -95,15 +110,16 @@ def log_volume_quadrature(f, log_sigma, x, box, *, n=400, tol=1e-6):
     n = whole('n', n, 2)
     one = jax.vmap(lambda z: conditional_log_prob(f, log_sigma, x, z))
     def total(box, n):
-        _, p, cell = grid_quadrature(one, box, n)
-        return p.sum() * cell
+        points, cell = _grid(box, n)
+        log_p = np.asarray(one(jnp.asarray(points)), float); top = log_p.max()                       # a density of many dimensions is no float, its log is
+        return top + np.log(np.exp(log_p - top).sum()) + np.log(cell) if np.isfinite(top) else top
     wide = [((3 * low - high) / 2, (3 * high - low) / 2) for low, high in box]
     inner, outer, coarse = total(box, n), total(wide, 2 * n), total(box, n // 2)
-    if not inner > 0: raise ValueError(f'no mass inside {box}: centre the box on inverse_mode')
-    if outer - inner > tol * outer:
-        raise ValueError(f'{(outer - inner) / outer:.2g} of the mass lies outside {box}: take a larger box; if this never ends, ∫p(x|z)dz is infinite and q(z|x) does not exist')
-    if abs(coarse - inner) > tol * inner: raise ValueError(f'{n} points per side are too few ({abs(coarse - inner) / inner:.2g} from half as many): take more, or a smaller box')
-    return float(np.log(inner))
+    if not inner > -np.inf: raise ValueError(f'no mass inside {box}, log ∫ is {inner}: centre the box on inverse_mode')
+    if not (outside := -np.expm1(inner - outer)) <= tol:
+        raise ValueError(f'{outside:.2g} of the mass lies outside {box}: take a larger box; if this never ends, ∫p(x|z)dz is infinite and q(z|x) does not exist')
+    if not (change := abs(np.expm1(coarse - inner))) <= tol: raise ValueError(f'{n} points per side are too few ({change:.2g} from half as many): take more, or a smaller box')
+    return float(inner)
 
 
 def log_volume_laplace(f, log_sigma, x, z):
