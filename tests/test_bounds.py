@@ -50,6 +50,30 @@ def test_more_draws_never_hurt(x64):
     assert (np.asarray(values[-1][0]) < exact + 4 * np.asarray(values[-1][1])).all() and (exact - np.asarray(values[0][0])).max() > (exact - np.asarray(values[-1][0])).max() + 0.01
 
 
+def test_the_standard_error_is_that_of_the_mean(x64):
+    head = generic(GaussianNIF(4, 2), 3, 0.5); x = jax.random.normal(jax.random.key(1), (1, 4)); keys = jax.random.split(jax.random.key(2), 400)
+    for bound in (lambda key: elbo(head.injection, unit, x, key=key, n_samples=40), lambda key: importance_bound(head.injection, unit, x, key=key, n_samples=3, n_repeats=40)):
+        values, told = jax.jit(jax.vmap(bound))(keys)
+        check(np.sqrt((told ** 2).mean()), np.asarray(values).std(), rtol=0.15)     # the deviation of 400 means is known to 4%
+        rejects(np.sqrt((told ** 2).mean()) * 40 ** 0.5, np.asarray(values).std(), rtol=0.15)
+
+
+def test_behind_a_second_noisy_layer_the_bound_is_another(x64):
+    outer, inner = (generic(GaussianInjection(*d), s, 0.4) for d, s in (((4, 3), 1), ((3, 2), 2))); x = jax.random.normal(jax.random.key(1), (1, 4))
+    terms = elbo_terms(Chain(outer, inner), unit, x, key=jax.random.key(5), n_samples=20_000)
+    A1, A2, S1, S2 = (np.asarray(v, float) for v in (outer.A[...], inner.A[...], np.diag(np.exp(2 * np.asarray(outer.log_sigma[...]))), np.diag(np.exp(2 * np.asarray(inner.log_sigma[...])))))
+    A, S, b = A1 @ A2, S1 + A1 @ S2 @ A1.T, A1 @ np.asarray(inner.b[...]) + np.asarray(outer.b[...]); P = np.linalg.inv(S); Lambda, u = A.T @ P @ A, A.T @ P @ (np.asarray(x[0]) - b)
+    integral = multivariate_normal(b, S).logpdf(x[0]) + (u @ np.linalg.solve(Lambda, u) - np.linalg.slogdet(Lambda)[1]) / 2 + np.log(2 * np.pi)
+    draws = np.exp(np.asarray(jax.vmap(lambda k: Chain(outer, inner).inverse(x, key=k)[1][0])(jax.random.split(jax.random.key(6), 40_000))) - integral)
+    assert abs(draws.mean() - 1) < 4 * draws.std() / 200 and float(terms.manifold[0]) < integral - 0.05
+
+
+@pytest.mark.parametrize('Lambda', [np.diag([0.0, 1.0]), np.diag([-1e-18, 1.0]), np.zeros((2, 2))])
+def test_the_gap_is_infinite_where_q_does_not_exist(Lambda, x64):
+    assert float(gaussian_gap(Lambda, np.ones(2))) == np.inf and float(jax.jit(gaussian_gap)(Lambda, np.ones(2))) == np.inf
+    with pytest.raises(ValueError, match='symmetric, got entries that differ by 2'): gaussian_gap(np.array([[1.0, 2.0], [0.0, 5.0]]), np.ones(2))
+
+
 class Slip(Layer):
     "A log volume that is summed over the batch too."
     def inverse(self, x, *, key=None): return x, x.sum()

@@ -34,6 +34,16 @@ def test_rank_lost_is_minus_infinity(x64):
     assert float(half_log_det(lambda z: jnp.stack([z[0] + z[1]] * 3), jnp.ones(2))) < -30
 
 
+@pytest.mark.parametrize('wide', [False, True], ids=['float32', 'float64'])
+def test_rank_is_a_matter_of_directions_not_of_units(wide):
+    with jax.enable_x64(wide):
+        A = np.linalg.qr(np.random.default_rng(0).normal(size=(6, 3)))[0]
+        for units in ((1.0, 1e-8, 1.0), (1e12, 1.0, 1e-12)):
+            check(half_log_det(lambda z: jnp.asarray(A * np.array(units), float) @ z, jnp.ones(3)), np.log(units).sum(), rtol=1e-5, atol=1e-5)
+        for lost in (A[:, [0, 1, 1]], A * np.array([1.0, 1.0, 0.0]), np.stack([A[:, 0], A[:, 1], 1e-8 * (A[:, 0] - A[:, 1])], 1)): assert float(half_log_det(lambda z: jnp.asarray(lost, float) @ z, jnp.ones(3))) == -np.inf
+        assert half_log_det(lambda z: jnp.concatenate([2.0 * z, z]), jnp.array([1, 2])) == half_log_det(lambda z: jnp.concatenate([2.0 * z, z]), jnp.array([1.0, 2.0]))
+
+
 def test_the_estimate_is_honest_and_deterministic(x64):
     gains = jnp.linspace(0.5, 3, 200); f, z = lambda z: jnp.concatenate([gains * z + 0.4 * jnp.roll(z, 1), jnp.tanh(z) * 0.3 - 0.2 * jnp.roll(z, 5)]), jnp.ones(200)
     ref, pulls, run = float(half_log_det(f, z)), [], jax.jit(lambda key: half_log_det_estimate(f, z, key, n_probes=8))

@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 from scipy.stats import multivariate_normal
 from conftest import generic
+from nif_lit.glow import default_levels
 from nif_lit import (ActNorm, AffineCoupling, Chain, ConvNet, Flatten, GaussianInjection, InvertibleConv1x1, Layer, Logit, MLP, NIF, Repeat, Reverse, Split, Squeeze,
                      Standardise, UniformDequantization, check_contract, flow_step, glow_body, vector_body)
 from nif_lit.glow import FlowSteps, triangular_inverse
@@ -368,7 +369,10 @@ SAMPLERS = {
     'a key made up': (lambda self, right, z, key, s: right(z, key=jax.random.key(0) if key is None else key, s=s), 'without a key'),
     'a key wanted at s = 0': (lambda self, right, z, key, s: right(z, key=jax.random.clone(key), s=s), 'without a key'),
     's scales the deviation': (lambda self, right, z, key, s: right(z, key=key, s=s ** 2), 'scale_noise'),
-    'the mode is another': (lambda self, right, z, key, s: right(z, key=key, s=s) + 0.1 * (s == 0), 'away from its mode'),
+    'the mode is another': (lambda self, right, z, key, s: right(z, key=key, s=s) + 0.1 * (s == 0), 'away from what s = 0 gives'),
+    'another point': (lambda self, right, z, key, s: right(1.3 * z, key=key, s=s) + 0.1, 'forward against log_likelihood'),
+    'a deviation half as large again at every s': (lambda self, right, z, key, s: right(z, key=key, s=2.25 * s), 'forward against log_likelihood'),
+    'a mean over the batch': (lambda self, right, z, key, s: right(z, key=key, s=s) + z.mean(0), 'row 0 changes'),
     'a shape of its own': (lambda self, right, z, key, s: right(z, key=key, s=s)[:, :1], 'expected'),
 }
 
@@ -377,10 +381,30 @@ SAMPLERS = {
 def test_contract_looks_at_the_draws(bug, match, x64):
     layer = with_forward(bug); A, b, Sigma = dense(layer); normal = multivariate_normal(np.zeros(2), Sigma)
     log_likelihood = lambda x, zs: normal.logpdf(np.asarray(x) - np.asarray(zs) @ A.T - b).reshape(len(zs))
-    check_it = lambda: check_contract(layer, jnp.array([[0.4, 1.1]]), key=jax.random.key(0), log_likelihood=log_likelihood, box=[(-8, 8)], n_draws=20_000)
-    if match is None: assert {'phi = z', 'scale_noise, phi = x', 'scale_noise, phi = x²'} <= set(check_it())
+    check_it = lambda: check_contract(layer, jnp.array([[0.4, 1.1], [-0.3, 0.2]]), key=jax.random.key(0), log_likelihood=log_likelihood, box=[(-8, 8)], n_draws=20_000)
+    if match is None: assert {'rows stand alone', 'phi = z', 'scale_noise, phi = x', 'scale_noise, phi = x²', 'forward, phi = x', 'forward, phi = x²'} <= set(check_it())
     else:
         with pytest.raises(AssertionError, match=match): check_it()
+
+
+@pytest.mark.parametrize('leak', [lambda z, v: (z, jnp.full_like(v, v.mean())), lambda z, v: (z[::-1], v), lambda z, v: (z + 1e-3 * z.mean(0), v)], ids=['the mean of the volumes', 'rows in another order', 'a mean in z'])
+def test_rows_of_a_noisy_layer_that_leak_are_seen(leak, x64):
+    class Leak(GaussianInjection):
+        def inverse(self, x, *, key=None): return leak(*super().inverse(x, key=key))
+    layer = Leak(2, 1); layer.A[...] = jnp.array([[1.3], [-0.7]])
+    log_likelihood = lambda x, zs: -((x - zs @ layer.A[...].T) ** 2).sum(-1) / 2 - jnp.log(2 * jnp.pi)
+    call = lambda layer: check_contract(layer, jnp.array([[0.4, 1.1], [-2.0, 0.2]]), key=jax.random.key(0), log_likelihood=log_likelihood, box=[(-8, 8)], n_draws=5_000)
+    right = GaussianInjection(2, 1); right.A[...] = layer.A[...]
+    assert call(right)['rows stand alone'] < 1e-12
+    with pytest.raises(AssertionError, match='changes with the other rows of its batch'): call(layer)
+
+
+def test_rows_of_a_bijection_in_another_order_are_seen(x64):
+    class Backwards(ActNorm):
+        "Its round trip is right."
+        def inverse(self, x, *, key=None): return super().inverse(x[::-1])
+        def forward(self, z, *, key=None, s=1.0): return super().forward(z)[::-1]
+    with pytest.raises(AssertionError): check_contract(Backwards(3), vectors((4, 3)))
 
 
 def test_a_noisy_layer_without_scale_noise_raises():
@@ -396,7 +420,14 @@ def test_checks_reject_what_they_must():
     check(np.array([1.0, np.inf]), np.array([1.0, np.inf]))
     for bad, ref in ((np.nan, 1.0), (1.0, np.nan), (np.ones(2), np.ones((2, 1))), (1.0, 1.0 + 1e-9), (np.inf, 1.0), (1.0, np.inf)):
         with pytest.raises(AssertionError): check(bad, ref)
-    assert rejects(1.0, 2.0) == 1.0
+    assert rejects(1.0, 2.0) == 1.0 and rejects(np.uint8(3), np.uint8(5)) == 2 and rejects(True, False) == 1
+    check(np.uint8(3), np.uint8(5), atol=2); check(np.int8(-100), np.int8(100), atol=200); check([True], [1])
+    for pair in ((np.uint8(3), np.uint8(5)), (np.int8(-100), np.int8(100))):
+        with pytest.raises(AssertionError, match='gap 2'): check(*pair, atol=1)
+    for call in (check, rejects):
+        with pytest.raises(AssertionError, match='nothing was compared'): call([], [])
+        for wrong in (dict(rtol=np.nan), dict(atol=np.nan), dict(atol=-1.0), dict(rtol=np.ones(2))):
+            with pytest.raises(ValueError, match='must be a number from 0'): call(1.0, 2.0, **wrong)
     with pytest.raises(AssertionError, match='did not notice'): rejects(1.0, 1.0)
 
 
@@ -443,3 +474,37 @@ def test_standardise_looks_at_values_and_refuses_a_deviation_that_is_denormal():
     with pytest.raises(ValueError, match='^initialise looks at values: call it outside jit'): nnx.jit(lambda layer, x: layer.initialise(x))(Standardise(2), x)
     with pytest.raises(ValueError, match='^column 1: a deviation of 2e-39 is below 1.18e-38, the smallest normal number of float32'): Standardise(2).initialise(x * np.float64([1, 1e-39]))
     layer = Standardise(2); layer.initialise(x * np.float32([1, 1e-37])); assert np.isfinite(layer.inverse(x)[1]).all()
+
+
+# ---- how layers start, and what they are made of
+def test_a_vector_body_is_actnorm_coupling_and_reversal():
+    body = vector_body(3, steps=2, hidden=6); names = lambda layer: [type(part).__name__ for part in layer.layers]
+    assert names(body) == ['Standardise', 'Repeat'] and names(vector_body(3, steps=2, hidden=6, standardise=False)) == ['Repeat']
+    z = body.inverse(x := vectors((4, 3)))[0]
+    check(z, x, rtol=1e-6, atol=1e-6)                                               # two reversals, couplings that start as the identity
+    check(vector_body(3, steps=1, hidden=6).inverse(x)[0], x[:, ::-1], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize('make', [lambda: AffineCoupling(5, net=MLP(2, 6, 7)), lambda: AffineCoupling(6, net=ConvNet(3, 6, 8))], ids=['vectors', 'images'])
+def test_a_fresh_coupling_is_the_identity(make):
+    layer = make(); x = vectors((3, 5) if isinstance(layer.net, MLP) else (2, 4, 4, 6)); z, volume = layer.inverse(x)
+    check(z, x, rtol=1e-6, atol=1e-6); check(volume, np.zeros(len(x)), atol=1e-5)
+
+
+@pytest.mark.parametrize('C', [1, 2, 12, 48])
+def test_a_fresh_convolution_is_a_rotation(C):
+    layer = InvertibleConv1x1(C, rngs=nnx.Rngs(C)); P, L, U = layer.factors(); W = np.asarray(P @ L @ U, float)
+    check(W.T @ W, np.eye(C), atol=1e-5); check(layer.inverse(jnp.ones((2, 3, C)))[1], np.zeros(2), atol=1e-4)
+    if C > 1: assert np.abs(W - np.eye(C)).max() > 0.1
+
+
+@pytest.mark.parametrize('shape, levels', [((28, 28, 1), 2), ((32, 32, 3), 4), ((64, 64, 3), 5), ((8, 8, 1), 2), ((4, 4, 1), 1), ((128, 128, 3), 5), ((16, 8, 1), 2), ((6, 6, 1), 1)])
+def test_levels_by_default(shape, levels):
+    assert default_levels(shape) == levels
+
+
+@pytest.mark.parametrize('covariance', ['diagonal', 'isotropic', 'dense'])
+def test_noise_starts_at_the_identity(covariance):
+    layer = GaussianInjection(6, 2, covariance=covariance)
+    check(layer.colour(jnp.eye(6)), np.eye(6)); check(layer.half_log_det(), 0.0); check(layer.b[...], np.zeros(6))
+    A = np.asarray(GaussianInjection(400, 100, covariance=covariance if covariance != 'dense' else 'diagonal').A[...]); check(A.std(), np.sqrt(2 / 500), rtol=0.02)

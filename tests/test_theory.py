@@ -10,7 +10,7 @@ from scipy.stats import multivariate_normal, norm
 from conftest import generic
 from nif_lit import GaussianInjection, GaussianNIF
 from nif_lit.checks import check, rejects
-from nif_lit.layer import check_contract, conditional_log_prob, inverse_mode, log_volume_laplace, log_volume_quadrature
+from nif_lit.layer import check_contract, conditional_log_prob, inverse_mode, inverse_mode_jit, log_volume_laplace, log_volume_quadrature
 
 
 def parts(inj):
@@ -92,3 +92,21 @@ def test_where_it_does_not_exist_it_says_so(x64):
     with pytest.raises(ValueError, match=r'\(3,\)'): inverse_mode(lambda z: z, LOG_SIGMA, X, np.zeros(2))
     with pytest.raises(ValueError, match='finite start'): inverse_mode(curve, LOG_SIGMA, X, np.array([np.nan]))
     with pytest.raises(ValueError, match='one x'): conditional_log_prob(curve, LOG_SIGMA[:2], X, jnp.zeros(1))
+
+
+@pytest.mark.parametrize('sigma', [3e3, 1.0, 1e-3])
+@pytest.mark.parametrize('wide', [False, True], ids=['float32', 'float64'])
+def test_a_mode_does_not_depend_on_the_units_of_the_data(sigma, wide):
+    with jax.enable_x64(wide):
+        A, z = np.random.default_rng(0).normal(size=(5, 2)), np.array([89.1, -20.0]); f, log_sigma, x = lambda z: jnp.asarray(A, float) @ z, jnp.full(5, np.log(sigma)), jnp.asarray(A @ z)
+        deviations = sigma / np.linalg.norm(A, axis=0)
+        found, slope = jax.jit(lambda x: inverse_mode_jit(f, log_sigma, x, jnp.zeros(2)))(x)
+        check((found - z) / (1e-6 * np.abs(z) + 1e-4 * deviations), np.zeros(2), atol=1.0); assert float(slope) < 0.01
+        check((inverse_mode(f, log_sigma, x, np.zeros(2)) - z) / (1e-6 * np.abs(z) + 1e-4 * deviations), np.zeros(2), atol=1.0)
+
+
+def test_quadrature_of_a_density_that_is_no_float():
+    N = 200; A = np.random.default_rng(1).normal(size=(N, 1)).astype(np.float32); f, log_sigma, x = lambda z: jnp.asarray(A) @ z, jnp.full(N, np.log(0.1), jnp.float32), jnp.asarray(0.3 * A[:, 0])
+    value = log_volume_quadrature(f, log_sigma, x, [(0.2, 0.4)], tol=1e-4)
+    check(value, log_volume_laplace(f, log_sigma, x, jnp.array([0.3])), rtol=1e-5); assert value > np.log(np.finfo(np.float32).max)
+    with pytest.raises(ValueError, match='no mass'): log_volume_quadrature(lambda z: jnp.nan * jnp.asarray(A) @ z, log_sigma, x, [(0.2, 0.4)])
