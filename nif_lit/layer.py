@@ -406,12 +406,12 @@ def _check_doors(layer, z):
 
 
 def _slopes(log_likelihood, y, z):
-    "The gradient of log p(y|z) in y at each row of y (n, *data) for one z (M,): (n', D), of all rows by JAX, or of the first 500 by differences where `log_likelihood` is not written in it."
+    "The gradient of log p(y|z) in y at each row of y (n, *data) for one z (M,): (n', D), of all rows by JAX, or of the first 1,000 by differences where `log_likelihood` is not written in it."
     one = lambda y: jnp.reshape(log_likelihood(y, z[None]), ())
     try: return np.asarray(jax.vmap(jax.grad(one))(y), float).reshape(len(y), -1)
     except Exception:
-        y = np.asarray(y[:500], float); flat = y.reshape(len(y), -1); h = 1e-4 * flat.std(0)
-        at = lambda row: float(one(jnp.asarray(row.reshape(y.shape[1:]))))
+        y, z = np.asarray(y[:1000], float), np.asarray(z)[None]; flat = y.reshape(len(y), -1); h = 1e-4 * flat.std(0)
+        at = lambda row: float(np.reshape(log_likelihood(row.reshape(y.shape[1:]), z), ()))             # NumPy's arrays: JAX's take longer to make than the density
         return np.array([[(at(row + step) - at(row - step)) / (2 * step.max()) for step in np.diag(h)] for row in flat])
 
 
@@ -465,7 +465,7 @@ def check_contract(layer, x, *, key=None, log_likelihood=None, box=None, n_draws
     A stochastic layer (M <= 2) is compared with midpoint quadrature of ∫ p(x|z) phi(z) dz for phi = 1, z, z zᵀ on `box`;
     `log_likelihood(x_i, zs)` gives log p(x_i|z) in nats at points zs (n, M), smooth in x_i, and must come from outside the layer.
     Its `forward`, at one draw z for each row of x: without a key it raises `ValueError`, s = 0 needs none, small s comes near it, every dimension has noise, the draws at s = 1 have
-    the mean and covariance of the density `log_likelihood` (by its gradient in x: by JAX for all draws, by differences for 500 where JAX cannot go through it), and at s = 0.5 those
+    the mean and covariance of the density `log_likelihood` (by its gradient in x: by JAX for all draws, by differences for 1,000 where JAX cannot go through it), and at s = 0.5 those
     of `scale_noise(0.5)` (where the layer defines it). Of a layer that dequantizes: only that `forward` finds x again, if it has no other noise.
     Of every layer: no row depends on the others of its batch, which takes a batch of two or more to see; two draws of a noisy layer with one key have the same noise.
     Raises `AssertionError` on a broken contract, `ValueError` when something is missing and for no examples. In float32 rounding alone may fail the default tolerances; the error then says so.
