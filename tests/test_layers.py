@@ -239,7 +239,8 @@ def dense(layer): return np.asarray(layer.A[...]), np.asarray(layer.b[...]), np.
 def test_injection_contract(N, M, s, x64):
     layer = injection(N, M, N + M)
     A, b, Sigma = dense(layer)
-    log_likelihood = lambda x, zs: multivariate_normal(np.zeros(N), s * Sigma).logpdf(np.asarray(x) - np.asarray(zs) @ A.T - b).reshape(len(zs))
+    noise = multivariate_normal(np.zeros(N), s * Sigma)
+    log_likelihood = lambda x, zs: noise.logpdf(np.asarray(x) - np.asarray(zs) @ A.T - b).reshape(len(zs))
     centre = np.asarray(layer.forward(jnp.zeros((1, M)), s=0))
     x = jnp.asarray(centre + 0.5 * np.asarray(vectors((2, N))))
     Lambda = A.T @ np.linalg.inv(s * Sigma) @ A
@@ -271,7 +272,8 @@ def test_repeated_noisy_layer(x64):
     a, b, v = (0.8, 1.4), (0.5, -0.7), np.exp(2 * np.array([-0.3, 0.2]))
     for s in (1.0, 0.5):
         variance = s * (v[0] + a[0] ** 2 * v[1])
-        log_likelihood = lambda x, zs: multivariate_normal(0, variance).logpdf(np.asarray(x) - a[0] * (a[1] * np.asarray(zs)[:, 0] + b[1]) - b[0])
+        noise = multivariate_normal(0, variance)
+        log_likelihood = lambda x, zs: noise.logpdf(np.asarray(x) - a[0] * (a[1] * np.asarray(zs)[:, 0] + b[1]) - b[0])
         check_contract(layer.scale_noise(s), jnp.array([[0.4], [1.9]]), key=jax.random.key(6), log_likelihood=log_likelihood, box=[(-14, 14)], n_grid=4000)
     check(layer.forward(jnp.array([[0.3]]), s=0), np.array([[a[0] * (a[1] * 0.3 + b[1]) + b[0]]]))
     with pytest.raises(ValueError, match='needs a key'): layer.forward(jnp.array([[0.3]]))

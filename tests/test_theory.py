@@ -42,10 +42,11 @@ def test_every_covariance_against_scipy(covariance, N, M, x64):
 def test_every_covariance_keeps_the_contract(covariance, x64):
     inj = generic(GaussianInjection(3, 2, covariance=covariance), 5, 0.4); inj.A[...] = inj.A[...] + jnp.array([[1.0, 0.2], [-0.3, 0.9], [0.5, -0.4]])
     A, b, Sigma = parts(inj)
-    def log_likelihood(x, zs): return multivariate_normal(np.zeros(3), Sigma).logpdf(np.asarray(x) - b - np.asarray(zs) @ A.T)
+    noise, half = (multivariate_normal(np.zeros(3), s * Sigma) for s in (1.0, 0.5))
+    def log_likelihood(x, zs): return noise.logpdf(np.asarray(x) - b - np.asarray(zs) @ A.T)
     check_contract(inj, jax.random.normal(jax.random.key(6), (2, 3)), key=jax.random.key(7), log_likelihood=log_likelihood, box=[(-14, 14)] * 2)
     check_contract(inj.scale_noise(0.5), jax.random.normal(jax.random.key(6), (2, 3)), key=jax.random.key(7), box=[(-14, 14)] * 2,
-                   log_likelihood=lambda x, zs: multivariate_normal(np.zeros(3), 0.5 * Sigma).logpdf(np.asarray(x) - b - np.asarray(zs) @ A.T))
+                   log_likelihood=lambda x, zs: half.logpdf(np.asarray(x) - b - np.asarray(zs) @ A.T))
 
 
 def test_sweep_in_float32_and_refusals():
