@@ -265,7 +265,7 @@ class Squeeze(Layer):
 
 @documented
 class Flatten(Layer):
-    "(batch, *shape) -> (batch, N). Raises `ValueError` for another shape, and unless `shape` is of positive whole numbers."
+    "`(batch, *shape)` -> (batch, N). Raises `ValueError` for another shape, and unless `shape` is of positive whole numbers."
 
     def __init__(self, shape): self.shape = data_shape(shape)
 
@@ -350,7 +350,7 @@ def _scan_steps(state, keys, carry, s, *, graphdef, n, what, remat):
 
 @documented
 class Split(Layer):
-    """Applies `rest` to the first half of the channels of (batch, *shape); returns (batch, N), the untouched half first. [Dinh et al.]
+    """Applies `rest` to the first half of the channels of `(batch, *shape)`; returns (batch, N), the untouched half first. [Dinh et al.]
 
     `rest` takes (batch, *shape[:-1], shape[-1] // 2) and ends flat, with a `Flatten` say. Raises `ValueError` for another shape, of its own data or of what rest returns.
     """

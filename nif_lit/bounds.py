@@ -38,9 +38,9 @@ def _check(chain, log_prior, key, n, name):
 
 
 def elbo_terms(chain, log_prior, x, *, key, n_samples=100) -> Terms:
-    """The ELBO of a chain of layers under a prior, and its two terms, averaged over n_samples draws; x (batch, *data). [paper 7, 31]
+    """The ELBO of a chain of layers under a prior, and its two terms, averaged over n_samples draws; x `(batch, *data)`. [paper 7, 31]
 
-    log_prior: (batch, *latent) -> (batch,) nats. manifold: the volumes up to and including the last noisy layer, dequantization aside; likelihood: all the rest.
+    log_prior: `(batch, *latent)` -> (batch,) nats. manifold: the volumes up to and including the last noisy layer, dequantization aside; likelihood: all the rest.
     With one noisy layer, whose volume is not random, these are the paper's. Behind another noisy layer a volume is random: manifold is then the mean of its log, below the log of
     ∫p(x|z)dz, and value a bound on log p(x) that is not (7).
     Raises `ValueError` without a key, for fewer than 2 draws, for anything that is not a `Layer` (a `Flow` is none), and for a log_prior that is no function or does not return (batch,).

@@ -90,7 +90,7 @@ def nearest(kind, name, known):
 
 
 def check_box(box):
-    "Raises `ValueError` unless box is [(low, high)] * M, finite and low < high on each side."
+    "Raises `ValueError` unless box is `[(low, high)] * M`, finite and low < high on each side."
     try: sides = [tuple(float(v) for v in side) for side in box]
     except (TypeError, ValueError): sides = []
     if not sides: raise ValueError(f'a box is a list [(low, high)] * M, got {box!r}')

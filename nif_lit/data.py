@@ -220,7 +220,7 @@ def _sums_known(name, folder):
 
 
 def read_celeba(folder, md5=OFFICIAL_MD5):
-    "(train, None, test, None) from img_align_celeba/*.jpg with list_eval_partition.txt (its parts 0 and 1 train, 2 test), or from the tiled form with a SHA256SUMS."
+    "(train, None, test, None) from `img_align_celeba/*.jpg` with list_eval_partition.txt (its parts 0 and 1 train, 2 test), or from the tiled form with a SHA256SUMS."
     from PIL import Image
     place = _place(folder, *(places := ('celeba', 'celeba64')))
     aligned = _aligned(folder, places)

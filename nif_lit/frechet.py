@@ -34,7 +34,7 @@ from .models import multiplies_bfloat16
 
 # %% ../nbs/23_frechet.ipynb #665d254a
 def as_rgb(images, bits, path='plain', quality=75):
-    """Levels of `bits` bits, uint8 (n, H, W, 1 or 3) -> bytes (n, H, W, 3): level v is round(255 v / (2**bits - 1)), grey is repeated.
+    """Levels of `bits` bits, uint8 (n, H, W, 1 or 3) -> bytes (n, H, W, 3): level v is round(255 v / (`2**bits - 1`)), grey is repeated.
 
     path: 'plain', or 'released': each image is written as JPEG by matplotlib and read back, a grey one through viridis from its own minimum to its
     own maximum; quality is Pillow's default, which that writer keeps. Raises `ValueError` for another shape, type, path or quality (1 to 100), or values that are no levels.
@@ -322,7 +322,7 @@ PARTIAL = 'inception_2015_12_05_mixed_7a_fp16.npz'
 
 
 def fold_batch_norm(state, eps=1e-3):
-    "A checkpoint with NAME.conv.weight (C_out, C_in, kh, kw) and NAME.bn.* -> dict with NAME.weight (kh, kw, C_in, C_out) and NAME.bias, float32."
+    "A checkpoint with NAME.conv.weight (C_out, C_in, kh, kw) and `NAME.bn.*` -> dict with NAME.weight (kh, kw, C_in, C_out) and NAME.bias, float32."
     out = {}
     for name in [k.removesuffix('.conv.weight') for k in state if k.endswith('.conv.weight')]:
         W, gamma, beta, mean, var = (np.asarray(state[f'{name}.{part}'], np.float64) for part in ('conv.weight', 'bn.weight', 'bn.bias', 'bn.running_mean', 'bn.running_var'))

@@ -287,7 +287,7 @@ def default_levels(shape):
 
 
 def multiscale(shape, levels, steps, channels, *, rngs, **options):
-    "The layers of `levels` levels on (batch, *shape), ending flat: squeeze, steps, and a `Split` around the next level. Options as in `FlowSteps`."
+    "The layers of `levels` levels on `(batch, *shape)`, ending flat: squeeze, steps, and a `Split` around the next level. Options as in `FlowSteps`."
     rngs = rngs_of(rngs)
     H, W, C = shape[0] // 2, shape[1] // 2, shape[2] * 4
     level = [Squeeze(), FlowSteps(C, channels, steps, rngs=rngs, **options)]

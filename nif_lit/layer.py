@@ -30,7 +30,7 @@ def _grid(box, n):
 
 
 def grid_quadrature(log_f, box, n):
-    "Midpoint rule: the points (n^M, M), the values exp(log_f(points)) and the cell volume, over a box [(low, high)] * M."
+    "Midpoint rule: the points (n^M, M), the values exp(log_f(points)) and the cell volume, over a box `[(low, high)] * M`."
     points, cell = _grid(box, n)
     return points, np.exp(np.asarray(log_f(jnp.asarray(points)))), cell
 
@@ -100,7 +100,7 @@ def inverse_mode_jit(f, log_sigma, x, z0, *, n_steps=200):
 
 
 def log_volume_quadrature(f, log_sigma, x, box, *, n=400, tol=1e-6):
-    """log ∫p(x|z)dz in nats for one x (N,), by the midpoint rule with n points per side over box [(low, high)] * M, M <= 2. [paper 6, the denominator]
+    """log ∫p(x|z)dz in nats for one x (N,), by the midpoint rule with n points per side over box `[(low, high)] * M`, M <= 2. [paper 6, the denominator]
 
     The box is doubled once, at the same spacing. Raises `ValueError` when more than `tol` of the mass lies outside the first one (a box too small, or an
     integral that does not exist: a bounded f has none), when half as many points give another value, or for M > 2.
@@ -163,7 +163,7 @@ def check_scale(name, value, positive=False):
 
 
 def expect_shape(who, x, shape):
-    "Raises `ValueError` unless x is an array of shape (batch, *shape)."
+    "Raises `ValueError` unless x is an array of shape `(batch, *shape)`."
     if not hasattr(x, 'ndim'): raise ValueError(f'{who} expects an array (batch, {", ".join(map(str, shape))}), got a {type(x).__name__}')
     if x.ndim != len(shape) + 1 or tuple(x.shape[1:]) != tuple(shape):
         raise ValueError(f'{who} expects (batch, {", ".join(map(str, shape))}), got {tuple(x.shape)}')
@@ -189,7 +189,7 @@ class Layer(nnx.Module):
         return self.stochastic and not self.dequantizes
 
     def forward(self, z, *, key=None, s=1.0):
-        "A draw from p(x|z), noise variance times s; s = 0: f(z), where the draws go as s → 0. (batch, *latent) -> (batch, *data). Raises `ValueError` for noise without a key."
+        "A draw from p(x|z), noise variance times s; s = 0: f(z), where the draws go as s → 0. `(batch, *latent)` -> `(batch, *data)`. Raises `ValueError` for noise without a key."
         raise NotImplementedError(f'{type(self).__name__} does not define forward')
 
     def inverse(self, x, *, key=None):
@@ -406,7 +406,7 @@ def _check_doors(layer, z):
 
 
 def _slopes(log_likelihood, y, z):
-    "The gradient of log p(y|z) in y at each row of y (n, *data) for one z (M,): (n', D), of all rows by JAX, or of the first 1,000 by differences where `log_likelihood` is not written in it."
+    "The gradient of log p(y|z) in y at each row of y `(n, *data)` for one z (M,): (n', D), of all rows by JAX, or of the first 1,000 by differences where `log_likelihood` is not written in it."
     one = lambda y: jnp.reshape(log_likelihood(y, z[None]), ())
     try: return np.asarray(jax.vmap(jax.grad(one))(y), float).reshape(len(y), -1)
     except Exception:
@@ -461,7 +461,7 @@ def _check_draws(layer, x, z, key, n_draws, log_likelihood, rtol, atol):
 def check_contract(layer, x, *, key=None, log_likelihood=None, box=None, n_draws=40_000, n_grid=400, rtol=1e-8, atol=1e-8):
     """Checks that a layer, yours too, keeps the contract; returns the worst gap of each part. Use float64.
 
-    x: a batch on the data side, (batch, *data). A bijection is compared with automatic differentiation.
+    x: a batch on the data side, `(batch, *data)`. A bijection is compared with automatic differentiation.
     A stochastic layer (M <= 2) is compared with midpoint quadrature of ∫ p(x|z) phi(z) dz for phi = 1, z, z zᵀ on `box`;
     `log_likelihood(x_i, zs)` gives log p(x_i|z) in nats at points zs (n, M), smooth in x_i, and must come from outside the layer.
     Its `forward`, at one draw z for each row of x: without a key it raises `ValueError`, s = 0 needs none, small s comes near it, every dimension has noise, the draws at s = 1 have

@@ -61,7 +61,7 @@ def _status(number, markdown):
 
 
 def ledger(folder):
-    """One `Row` per equation 1 to 56, read from the theory notebooks (0*.ipynb) in a folder.
+    """One `Row` per equation 1 to 56, read from the theory notebooks (`0*.ipynb`) in a folder.
 
     A part that is missing is an empty text. Raises `ValueError` when the folder holds no such notebook.
     """

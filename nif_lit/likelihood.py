@@ -24,14 +24,14 @@ def _score(graphdef, state, x, key, n_samples): return nnx.merge(graphdef, state
 
 @partial(jax.jit, static_argnames=('graphdef', 'n_samples', 'mesh'))
 def _score_many(graphdef, state, x, keys, n_samples, mesh):
-    "A whole batch per device: x (devices, batch, *shape), keys (devices,) or None."
+    "A whole batch per device: x `(devices, batch, *shape)`, keys (devices,) or None."
     def one(state, x, keys): return nnx.merge(graphdef, state).log_prob(x[0], key=None if keys is None else keys[0], n_samples=n_samples)[None]
     out = jax.shard_map(one, mesh=mesh, in_specs=(P(), P('batches'), P('batches')), out_specs=P('batches'), check_vma=False)(state, x, keys)
     return jax.lax.with_sharding_constraint(out, NamedSharding(mesh, P()))
 
 
 def log_likelihood_of(model, data, *, key=None, n_samples=1, n_draws=1, batch_size=100, devices=None):
-    """log p(x) in nats of every example of `data` (n, *shape), as float64 (n,): the mean over `n_draws` keys of `Flow.log_prob`, hence a lower bound where it is random.
+    """log p(x) in nats of every example of `data` `(n, *shape)`, as float64 (n,): the mean over `n_draws` keys of `Flow.log_prob`, hence a lower bound where it is random.
 
     devices: default all; each takes whole batches, with their keys, so that the scores do not depend on how many there are; where scoring is random they do depend on batch_size, since each batch has its own key. Many processes must all call it.
     Raises `ValueError` for a missing key, a wrong shape, no examples or wrong values.

@@ -176,11 +176,11 @@ class Flow(nnx.Module):
         return forward_of(self.body, self.head.lift(z, key=key_head, s=s), key=key_body, s=s)
 
     def reconstruct(self, x, *, key=None, s=0.0):
-        "lift(embed(x)): for an NF x itself, for a NIF its projection onto the manifold; (batch, *shape), uint8 levels for images. All of x at once: give many in parts. Raises `ValueError` as `embed` and `lift` do. [Fig. 8]"
+        "lift(embed(x)): for an NF x itself, for a NIF its projection onto the manifold; `(batch, *shape)`, uint8 levels for images. All of x at once: give many in parts. Raises `ValueError` as `embed` and `lift` do. [Fig. 8]"
         return self.lift(self.embed(x), key=key, s=s)
 
     def initialise(self, x, *, key=None):
-        "Sets every data-dependent parameter, of the body and of a head that has some, from one batch (batch, *shape), once, before training. Outside jit, since real vectors are looked at. Raises `ValueError` as `check_data` and, for real vectors, `check_precision` do."
+        "Sets every data-dependent parameter, of the body and of a head that has some, from one batch `(batch, *shape)`, once, before training. Outside jit, since real vectors are looked at. Raises `ValueError` as `check_data` and, for real vectors, `check_precision` do."
         check_key(key, needed=False)
         data = self.check_data(x)
         if self.bits is None: check_precision(x)

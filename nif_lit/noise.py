@@ -31,7 +31,7 @@ def _log_joint(f, log_sigma, x, log_prior):
 
 
 def marginal_quadrature(f, log_sigma, x, log_prior, box, *, n=400, tol=1e-6):
-    """log p_x(x) in nats for one x (N,), by the midpoint rule with n points per side over box [(low, high)] * M, M <= 2. [paper 5, 19]
+    """log p_x(x) in nats for one x (N,), by the midpoint rule with n points per side over box `[(low, high)] * M`, M <= 2. [paper 5, 19]
 
     f: (M,) -> (N,) and log_prior: (M,) -> nats, in JAX; log_sigma (N,). Raises `ValueError` for M > 2, for wrong shapes, an integrand
     that is NaN or nowhere positive, and when a box of twice the size, or half as many points, changes the value by more than `tol`, relative.

@@ -64,7 +64,7 @@ def _density(graphdef, state, y):
 
 
 def bits_at(model, images, at, batch_size=100):
-    """-log2 of the model's density at images + at, per dimension, float64 (n,): what is scored when dequantization adds `at`, (n, *shape) or one number in [0, 1), in place of noise.
+    """-log2 of the model's density at images + at, per dimension, float64 (n,): what is scored when dequantization adds `at`, `(n, *shape)` or one number in [0, 1), in place of noise.
 
     Raises `ValueError` for a model of real vectors or values outside the bins.
     """

@@ -51,7 +51,7 @@ def label_colours(labels):
 
 # %% ../nbs/24_pictures.ipynb #c1d2ee2f
 def _levels(images, bits, name='images'):
-    "Checks (n, H, W, C) uint8 levels below 2**bits and returns (n, H, W, 3) bytes for the screen."
+    "Checks (n, H, W, C) uint8 levels below `2**bits` and returns (n, H, W, 3) bytes for the screen."
     x = np.asarray(images)
     if not (isinstance(bits, (int, np.integer)) and 1 <= bits <= 8): raise ValueError(f'bits must be an integer from 1 to 8, got {bits!r}')
     if x.ndim != 4 or 0 in x.shape: raise ValueError(f'{name}: expected levels of shape (n, H, W, C), none of them 0, got {x.shape}')
@@ -64,7 +64,7 @@ def _levels(images, bits, name='images'):
 def tile(images, bits, *, columns=None, gap=1):
     """Levels (n, H, W, C), uint8 -> one RGB picture (rows (H + gap) - gap, columns (W + gap) - gap, 3), uint8, row by row, gaps white.
 
-    Level v shows as round(255 v / (2**bits - 1)). C = 3 is RGB; of any other C the first channel is shown in grey.
+    Level v shows as round(255 v / (`2**bits - 1`)). C = 3 is RGB; of any other C the first channel is shown in grey.
     columns: about √n unless given. Raises `ValueError` for another shape or type, or a level that `bits` cannot hold.
     """
     x = _levels(images, bits); n, H, W, _ = x.shape

@@ -185,7 +185,7 @@ def _through_head(graphdef, state, h, kinds): return tuple(nnx.merge(graphdef, s
 
 
 def latents_of(model, images, *, kinds=('pseudo_inverse',), batch_size=100):
-    "Innermost latents of images (n, *shape), compiled, in batches: dict kind -> float32 (n, M). One pass through the body serves all kinds. Raises `ValueError` for what are no images of the model, an unknown kind or none, and a batch_size that is no positive whole number. [paper 42, 55]"
+    "Innermost latents of images `(n, *shape)`, compiled, in batches: dict kind -> float32 (n, M). One pass through the body serves all kinds. Raises `ValueError` for what are no images of the model, an unknown kind or none, and a batch_size that is no positive whole number. [paper 42, 55]"
     images, kinds, batch_size = np.asarray(model.check_data(images)), tuple(_list('kinds', kinds)), whole('batch_size', batch_size)
     body, head = nnx.split(model.body), nnx.split(model.head)                                             # apart, so that NF and NIFs of one body share its compilation
     padded = np.concatenate([images, np.repeat(images[-1:], -len(images) % batch_size, 0)])            # one shape, one compilation

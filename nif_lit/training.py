@@ -425,7 +425,7 @@ def fit(model, data, *, seed=0, images=None, minutes=None, batch_size=64, learni
         folder=None, steps_per_dispatch=20, checkpoint_minutes=2.0, progress=True, describe='train', stop_after=None, devices=None, compute='auto', initialise=None, callback=None):
     """Trains a Flow in place by maximum likelihood (or its bound) and returns a report dict; saves and resumes in `folder`.
 
-    data: (n, *shape) levels or real vectors. Budget: `images` seen, or `minutes` of training, one of them. learning_rate per Adam step,
+    data: `(n, *shape)` levels or real vectors. Budget: `images` seen, or `minutes` of training, one of them. learning_rate per Adam step,
     linear warm-up over `warmup` steps, `clip` the gradient's global norm, None for no clipping; n_samples draws for the bound. The same seed gives every model the same
     images in the same order. metrics.jsonl holds step, images, loss (nats/dim), bits/dim, images/s.
     stop_after: stop (and save) after that many steps of this call, as a kill would. devices: those that share each batch, default all (`data_mesh`);
