@@ -406,23 +406,34 @@ def _check_doors(layer, z):
 
 
 def _slopes(log_likelihood, y, z):
-    "The gradient of log p(y|z) in y at each row of y `(n, *data)` for one z (M,): (n', D), of all rows by JAX, or of the first 1,000 by differences where `log_likelihood` is not written in it."
+    "log p(y|z), (n',), and its gradient in y, (n', D), at each row of y `(n, *data)` for one z (M,): of all rows by JAX, or of the first 1,000 or fewer by differences where `log_likelihood` is not written in it."
     one = lambda y: jnp.reshape(log_likelihood(y, z[None]), ())
-    try: return np.asarray(jax.vmap(jax.grad(one))(y), float).reshape(len(y), -1)
+    try:
+        p, g = jax.vmap(jax.value_and_grad(one))(y)
+        return np.asarray(p, float), np.asarray(g, float).reshape(len(y), -1)
     except Exception:
-        y, z = np.asarray(y[:1000], float), np.asarray(z)[None]; flat = y.reshape(len(y), -1); h = 1e-4 * flat.std(0)
-        at = lambda row: float(np.reshape(log_likelihood(row.reshape(y.shape[1:]), z), ()))             # NumPy's arrays: JAX's take longer to make than the density
-        return np.array([[(at(row + step) - at(row - step)) / (2 * step.max()) for step in np.diag(h)] for row in flat])
+        shape, z, flat = y.shape[1:], np.asarray(z)[None], np.asarray(y, float).reshape(len(y), -1)
+        flat = flat[:max(100, min(1000, 8000 // flat.shape[1]))]; steps = np.diag(1e-4 * flat.std(0))
+        at = lambda row: float(np.reshape(log_likelihood(row.reshape(shape), z), ()))                   # NumPy's arrays: JAX's take longer to make than the density
+        return np.array([at(row) for row in flat]), np.array([[(at(row + step) - at(row - step)) / (2 * step.max()) for step in steps] for row in flat])
 
 
-def _check_density(who, log_likelihood, y, z, mean, sd):
-    """Have draws y the density p(y|z)? Integration by parts says that E[g] = 0 and E[g_j (y_k - c_k)] = -(j = k) for g, the gradient of log p(y|z) in y, and any c, whatever p is, if it is smooth and vanishes at its edge.
+def _check_density(who, log_likelihood, first, y, z):
+    """Have draws y the density p(y|z)? Integration by parts along axis j: E[g_j φ] = -E[∂_j φ] for g, the gradient of log p(y|z) in y, and any φ that is zero at both ends of the axis.
 
-    Of a Gaussian the first is its mean and the second its covariance. Nothing here is to be integrated, so N may be large.
+    φ is a bump over the middle 98% of y_j, alone and times each y_k. Without the bump, the first would compare the mean of a Gaussian, the second its covariance; with it, p may do what it likes far out.
+    Nothing is to be integrated, so N may be large. first (n, D): other draws, for the place of the bump.
     """
-    g = _slopes(log_likelihood, y, z) * sd
-    v = (np.asarray(y, float).reshape(len(y), -1)[:len(g)] - mean) / sd
-    products = np.concatenate([np.zeros_like(g[:, :1]), g, (g[:, :, None] * v[:, None, :] + np.eye(len(sd))).reshape(len(g), -1)], 1)
+    p, g = _slopes(log_likelihood, y, z); v = np.asarray(y, float).reshape(len(y), -1)[:len(g)]
+    (low, high), mean, sd = np.quantile(first, (0.01, 0.99), 0), first.mean(0), first.std(0)
+    w = (2 * v - low - high) / np.where(high > low, high - low, 1); inside = np.maximum(1 - w ** 2 - 0.002, 0)            # a little less than all: a difference must not step over an edge
+    bump, slope = inside ** 2, -8 * w * inside / np.where(high > low, high - low, 1)
+    if none := int((p == -np.inf).sum()): raise AssertionError(f'{who} makes {none} of {len(p)} draws where log_likelihood is -inf')
+    g = np.where(bump > 0, g, 0); told = np.isfinite(g).all(1)                                       # an infinity on one axis, as behind a logit in rounding, hides a draw from all: each axis is judged at the others' values
+    if told.mean() < 0.5 or not (high > low).all(): raise ValueError(f'{who} cannot be compared with log_likelihood, whose slope in x is no number at {int((~told).sum())} of {len(g)} draws: does rounding put them on the edge of what x may be? Take a milder layer, or other x')
+    g, bump, slope, v = (value[told] for value in (g, bump, slope, v))
+    flux = (g * bump + slope) * sd
+    products = np.concatenate([np.zeros_like(g[:, :1]), flux, (flux[:, :, None] * ((v - mean) / sd)[:, None, :] + bump[:, :, None] * np.eye(len(sd))).reshape(len(g), -1)], 1)
     return _check_zero(f'{who} against log_likelihood', products.mean(0), _se(products))
 
 
@@ -453,8 +464,8 @@ def _check_draws(layer, x, z, key, n_draws, log_likelihood, rtol, atol):
             worst.setdefault('scale_noise', []).append(_check_zero(f'{who}(s = 0.5) against scale_noise(0.5)', a.mean(0) - b.mean(0), np.hypot(_se(a), _se(b))))
         rank = int((np.linalg.eigvalsh(white(y).T @ white(y) / n_draws) > 1e-8).sum())
         if rank < len(sd): raise AssertionError(f'{who} draws noise in {rank} of {len(sd)} dimensions')
-        fresh = layer.forward(many, key=jax.random.fold_in(k, 3), s=1.0)             # not those that mean and sd are of
-        worst.setdefault('forward', []).append(_check_density(who, log_likelihood, fresh, jnp.ravel(z[i]), mean, sd))
+        fresh = layer.forward(many, key=jax.random.fold_in(k, 3), s=1.0)
+        worst.setdefault('forward', []).append(_check_density(who, log_likelihood, y, fresh, jnp.ravel(z[i])))
     return {f'{name}, phi = {phi}': float(gap) for name, gaps in worst.items() for phi, gap in zip(('1', 'x', 'x²'), np.max(gaps, 0)) if phi != '1'}
 
 
@@ -463,12 +474,12 @@ def check_contract(layer, x, *, key=None, log_likelihood=None, box=None, n_draws
 
     x: a batch on the data side, `(batch, *data)`. A bijection is compared with automatic differentiation.
     A stochastic layer (M <= 2) is compared with midpoint quadrature of ∫ p(x|z) phi(z) dz for phi = 1, z, z zᵀ on `box`;
-    `log_likelihood(x_i, zs)` gives log p(x_i|z) in nats at points zs (n, M), smooth in x_i, and must come from outside the layer.
-    Its `forward`, at one draw z for each row of x: without a key it raises `ValueError`, s = 0 needs none, small s comes near it, every dimension has noise, the draws at s = 1 have
-    the mean and covariance of the density `log_likelihood` (by its gradient in x: by JAX for all draws, by differences for 1,000 where JAX cannot go through it), and at s = 0.5 those
-    of `scale_noise(0.5)` (where the layer defines it). Of a layer that dequantizes: only that `forward` finds x again, if it has no other noise.
+    `log_likelihood(x_i, zs)` gives log p(x_i|z) in nats at points zs (n, M), with a slope in x_i, and must come from outside the layer.
+    Its `forward`, at one draw z for each row of x: without a key it raises `ValueError`, s = 0 needs none, small s comes near it, every dimension has noise, the draws at s = 1 lie,
+    spread and move together as the density `log_likelihood` says (by its gradient in x: by JAX for all draws, by differences for up to 1,000 where JAX cannot go through it), and at
+    s = 0.5 have mean and covariance of `scale_noise(0.5)` (where the layer defines it). Of a layer that dequantizes: only that `forward` finds x again, if it has no other noise.
     Of every layer: no row depends on the others of its batch, which takes a batch of two or more to see; two draws of a noisy layer with one key have the same noise.
-    Raises `AssertionError` on a broken contract, `ValueError` when something is missing and for no examples. In float32 rounding alone may fail the default tolerances; the error then says so.
+    Raises `AssertionError` on a broken contract, `ValueError` when something is missing, for no examples, and where most draws of `forward` lie so far out that `log_likelihood` is NaN. In float32 rounding alone may fail the default tolerances; the error then says so.
     """
     if not isinstance(layer, Layer): raise ValueError(f'check_contract takes a Layer, got {type(layer).__name__}')
     x = jnp.asarray(real_array('check_contract', x))
