@@ -8,6 +8,7 @@ from flax import nnx
 from scipy.stats import multivariate_normal
 from conftest import generic
 from nif_lit.glow import default_levels
+from nif_lit.layer import _check_draws
 from nif_lit import (ActNorm, AffineCoupling, Chain, ConvNet, Flatten, GaussianInjection, InvertibleConv1x1, Layer, Logit, MLP, NIF, Repeat, Reverse, Split, Squeeze,
                      Standardise, UniformDequantization, check_contract, flow_step, glow_body, vector_body)
 from nif_lit.glow import FlowSteps, triangular_inverse
@@ -399,6 +400,46 @@ def test_rows_of_a_noisy_layer_that_leak_are_seen(leak, x64):
     right = GaussianInjection(2, 1); right.A[...] = layer.A[...]
     assert call(right)['rows stand alone'] < 1e-12
     with pytest.raises(AssertionError, match='changes with the other rows of its batch'): call(layer)
+
+
+NOISES = {
+    'uniform': (lambda key, shape: jax.random.uniform(key, shape, minval=-1.0, maxval=1.0), lambda e: jnp.where(jnp.abs(e) < 1, -jnp.log(2.0), -jnp.inf)),
+    'Laplace': (jax.random.laplace, lambda e: -jnp.abs(e) - jnp.log(2.0)),
+    'Student': (lambda key, shape: jax.random.t(key, 2.5, shape), lambda e: jax.scipy.stats.t.logpdf(e, 2.5)),
+}
+
+
+class Shifted(Layer):
+    "x = z + e, elementwise, of any noise; `wrong` scales the noise of forward, `edge` sends x through a steep logistic, whose rounding puts draws on its edge."
+    stochastic = True
+    def __init__(self, draw, wrong=1.0, edge=0.0): self.draw, self.wrong, self.edge = draw, wrong, edge
+    def forward(self, z, *, key=None, s=1.0):
+        if not isinstance(s, jax.core.Tracer) and s == 0: x = z
+        elif key is None: raise ValueError('noise needs a key')
+        else: x = z + self.wrong * jnp.sqrt(s) * self.draw(key, z.shape)
+        return jax.nn.sigmoid(self.edge * x) if self.edge else x
+    def inverse(self, x, *, key=None):
+        y = jnp.log(x / (1 - x)) / self.edge if self.edge else x
+        return (y if key is None else y - self.draw(key, x.shape)), -(jnp.log(self.edge * x * (1 - x)).sum(-1) if self.edge else jnp.zeros(len(x)))
+
+
+@pytest.mark.parametrize('noise', NOISES)
+def test_noise_of_any_shape_keeps_the_contract(noise, x64):
+    draw, log_p = NOISES[noise]
+    case = dict(x=jnp.array([[0.3, -0.4], [1.1, 0.2]]), key=jax.random.key(3), log_likelihood=lambda x, zs: log_p(x - zs).sum(-1), n_draws=20_000, n_grid=1320)
+    if noise == 'uniform': check_contract(Shifted(draw), box=[(-2.2, 2.2)] * 2, **case)                # the grid of z knows no kinks and no heavy tails
+    _check_draws(Shifted(draw), case['x'], case['x'], jax.random.key(4), 20_000, case['log_likelihood'], 1e-8, 1e-8)
+    with pytest.raises(AssertionError, match='against log_likelihood|-inf'): _check_draws(Shifted(draw, 1.25), case['x'], case['x'], jax.random.key(4), 20_000, case['log_likelihood'], 1e-8, 1e-8)
+
+
+def test_draws_on_the_edge_of_the_support_are_said_to_be_no_comparison(x64):
+    log_likelihood = lambda edge: lambda x, zs: (-(jnp.log(x / (1 - x)) / edge - zs) ** 2 / 2 - jnp.log(edge * x * (1 - x)) - jnp.log(2 * jnp.pi) / 2).sum(-1)
+    z = jnp.array([[0.3, -0.4], [1.1, 0.2]])
+    _check_draws(Shifted(jax.random.normal, edge=3.0), z, z, jax.random.key(4), 20_000, log_likelihood(3.0), 1e-8, 1e-8)
+    with pytest.raises(AssertionError, match='against log_likelihood'): _check_draws(Shifted(jax.random.normal, 1.2, edge=3.0), z, z, jax.random.key(4), 20_000, log_likelihood(3.0), 1e-8, 1e-8)
+    _check_draws(Shifted(jax.random.normal, edge=500.0), z, z, jax.random.key(4), 20_000, log_likelihood(500.0), 1e-8, 1e-8)      # half of its draws are 0 or 1 in rounding
+    unknown = lambda x, zs: jnp.where(x[0] < 0.97, jnp.nan, log_likelihood(3.0)(x, zs))
+    with pytest.raises(ValueError, match='cannot be compared .* edge of what x may be'): _check_draws(Shifted(jax.random.normal, edge=3.0), z, z, jax.random.key(4), 20_000, unknown, 1e-8, 1e-8)
 
 
 def test_rows_of_a_bijection_in_another_order_are_seen(x64):
