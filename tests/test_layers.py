@@ -438,7 +438,7 @@ def test_draws_on_the_edge_of_the_support_are_said_to_be_no_comparison(x64):
     _check_draws(Shifted(jax.random.normal, edge=3.0), z, z, jax.random.key(4), 20_000, log_likelihood(3.0), 1e-8, 1e-8)
     with pytest.raises(AssertionError, match='against log_likelihood'): _check_draws(Shifted(jax.random.normal, 1.2, edge=3.0), z, z, jax.random.key(4), 20_000, log_likelihood(3.0), 1e-8, 1e-8)
     _check_draws(Shifted(jax.random.normal, edge=500.0), z, z, jax.random.key(4), 20_000, log_likelihood(500.0), 1e-8, 1e-8)      # half of its draws are 0 or 1 in rounding
-    unknown = lambda x, zs: jnp.where(x[0] < 0.97, jnp.nan, log_likelihood(3.0)(x, zs))
+    unknown = lambda x, zs: jnp.where(x[0] < 0.97, jnp.nan, 1.0) * log_likelihood(3.0)(x, zs)
     with pytest.raises(ValueError, match='cannot be compared .* edge of what x may be'): _check_draws(Shifted(jax.random.normal, edge=3.0), z, z, jax.random.key(4), 20_000, unknown, 1e-8, 1e-8)
 
 
