@@ -41,8 +41,8 @@ def elbo_terms(chain, log_prior, x, *, key, n_samples=100) -> Terms:
     """The ELBO of a chain of layers under a prior, and its two terms, averaged over n_samples draws; x `(batch, *data)`. [paper 7, 31]
 
     log_prior: `(batch, *latent)` -> (batch,) nats. manifold: the volumes up to and including the last noisy layer, dequantization aside; likelihood: all the rest.
-    With one noisy layer, whose volume is not random, these are the paper's. Behind another noisy layer a volume is random: manifold is then the mean of its log, below the log of
-    ∫p(x|z)dz, and value a bound on log p(x) that is not (7).
+    Where no volume is random these are the paper's. Behind another noisy layer a volume is random as a rule: manifold is then the mean of its log, below the log of ∫p(x|z)dz, and
+    value a bound on log p(x) that is not (7). Behind dequantization all is also averaged over its noise, and value bounds the log probability of a level.
     Raises `ValueError` without a key, for fewer than 2 draws, for anything that is not a `Layer` (a `Flow` is none), and for a log_prior that is no function or does not return (batch,).
     """
     _check(chain, log_prior, key, n_samples, 'n_samples')
@@ -82,7 +82,8 @@ def importance_bound(chain, log_prior, x, *, key, n_samples=16, n_repeats=100):
 def gaussian_gap(Lambda: Float[Array, "M M"], u: Float[Array, " M"]) -> Float[Array, ""]:
     """log p(x) minus the ELBO, in nats, for a Gaussian NIF under a unit Gaussian: KL(N(Λ⁻¹u, Λ⁻¹) ‖ N((I + Λ)⁻¹u, (I + Λ)⁻¹)) for one x. [paper 7, 42, 55]
 
-    Λ = AᵀΣ⁻¹A, u = AᵀΣ⁻¹(x - b). One eigendecomposition: every direction of Λ is alone. Infinite where an eigenvalue is not positive: q does not exist then.
+    Λ = AᵀΣ⁻¹A, u = AᵀΣ⁻¹(x - b). One eigendecomposition: every direction of Λ is alone. Infinite where an eigenvalue is not positive: q does not exist then; of one that
+    rounding made of a zero, infinite or huge.
     Raises `ValueError` for other shapes, and for a known Λ that is not symmetric to half its digits.
     """
     Lambda, u = (jnp.asarray(real_array(name, v), float) for name, v in dict(Lambda=Lambda, u=u).items())
@@ -91,4 +92,5 @@ def gaussian_gap(Lambda: Float[Array, "M M"], u: Float[Array, " M"]) -> Float[Ar
         raise ValueError(f'Lambda must be symmetric, got entries that differ by {skew:.3g} from those across the diagonal')
     lam, V = jnp.linalg.eigh(Lambda)
     c, some = V.T @ u, jnp.where(lam > 0, lam, 1.0)
-    return jnp.where((lam > 0).all(), (1 / some + c ** 2 / some ** 2 / (1 + some) - jnp.log1p(1 / some)).sum() / 2, jnp.inf)
+    gap = (1 / some + (c / some) ** 2 / (1 + some) - jnp.log1p(1 / some)).sum() / 2
+    return jnp.where((lam > 0).all() | jnp.isnan(lam).any(), gap + 0 * lam.sum(), jnp.inf)

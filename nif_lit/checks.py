@@ -30,7 +30,9 @@ def check(ours, ref, *, rtol=1e-10, atol=0.0):
     `ValueError` for a tolerance that is no number from 0. Whole numbers are compared as float64.
     """
     for name, value in dict(rtol=rtol, atol=atol).items():
-        if not (np.ndim(value) == 0 and value >= 0): raise ValueError(f'{name} must be a number from 0, got {value!r}')
+        try: fine = np.ndim(value) == 0 and bool(value >= 0)
+        except TypeError: fine = False
+        if not fine: raise ValueError(f'{name} must be a number from 0, got {value!r}')
     ours, ref = _numbers(ours), _numbers(ref)
     if ours.shape != ref.shape: raise AssertionError(f'shapes differ: ours {ours.shape}, reference {ref.shape}')
     if not ours.size: raise AssertionError(f'shape {ours.shape} holds no number: nothing was compared')

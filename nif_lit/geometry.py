@@ -27,13 +27,15 @@ def half_log_det(f, z):
     """½ log det DfᵀDf at one z (M,), f: (M,) -> (N,), N >= M, by forward-mode autodiff: the log of the M-volume that a unit of z becomes. [paper 4, safe form]
 
     Through a QR factor of Df, so that its square is never formed. O(M) evaluations of f, O(NM²) time. -inf where Df has lost rank: where a column, less its
-    part along those before it, is no longer than what rounding leaves of a zero; in whatever units each column comes.
+    part along those before it, is no longer than what rounding leaves of a zero; in whatever units each column comes. Near that, which of the two is a matter of rounding.
     Raises `ValueError` for another shape.
     """
     z, _ = _check_map(f, z)
     J = jax.jacfwd(f)(z)
     d = jnp.abs(jnp.diagonal(jnp.linalg.qr(J, mode='r')))
-    lost = d <= jnp.finfo(d.dtype).eps * J.shape[0] * jnp.abs(J).max(0)               # what rounding leaves of a zero, column by column
+    share = d / jnp.maximum(jnp.linalg.norm(J, axis=0), jnp.finfo(d.dtype).tiny)      # what is new in a column; rounding in those before it is made larger by how little they had
+    before = jnp.concatenate([jnp.ones_like(share[:1]), jax.lax.cummin(jnp.minimum(share, 1))[:-1]])
+    lost = share * before <= jnp.finfo(d.dtype).eps * J.shape[0]                       # what rounding leaves of a zero
     return jnp.where(lost, -jnp.inf, jnp.log(jnp.where(lost, 1, d))).sum()
 
 
@@ -42,8 +44,8 @@ def half_log_det_estimate(f, z, key, *, n_probes=16, n_steps=30):
 
     Stochastic Lanczos quadrature (Ubaru, Chen and Saad 2017): ½ E[vᵀ log(DfᵀDf) v] over random signs v, n_probes of them, n_steps Lanczos steps each.
     The standard error covers the probes. The steps add a bias that falls exponentially with n_steps / sqrt(condition number of DfᵀDf), and is zero
-    at n_steps >= M: raise n_steps until the answer stays. DfᵀDf squares the condition number of Df: NaN where that is above one over the root of the precision, some 3,000
-    in float32. Memory O(n_steps M). Raises `ValueError` for another shape, n_probes < 2 or n_steps < 1.
+    at n_steps >= M: raise n_steps until the answer stays. DfᵀDf squares the condition number of Df: where that is above one over the root of the precision, some 3,000 in
+    float32, it gives NaN or what rounding made. Memory O(n_steps M). Raises `ValueError` for another shape, n_probes < 2 or n_steps < 1.
     """
     z, _ = _check_map(f, z)
     check_key(key)

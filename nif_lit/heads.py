@@ -259,7 +259,7 @@ class NoisyInjective(nnx.Module):
         return self.layer.forward(self.prior.sample(key_z, whole('n', n), t=t, s=s), key=key_noise, s=s)
 
     def embed(self, h, *, kind='pseudo_inverse'):
-        "The innermost latent at the mode of q(z|h). The posterior mean is offered where it has a closed form: a Gaussian injection under a unit Gaussian."
+        "The innermost latent, without noise: of one Gaussian layer the mode of q(z|h), of several each layer's in turn. The posterior mean is offered where it has a closed form: a Gaussian injection under a unit Gaussian."
         check_kind(kind)
         if kind == 'posterior_mean':
             if not (isinstance(self.layer, GaussianInjection) and isinstance(self.prior, StandardNormal)):
@@ -273,7 +273,7 @@ class NoisyInjective(nnx.Module):
         return self.layer.forward(self.prior.lift(z, key=key_prior, s=s), key=key_noise, s=s)
 
     def initialise(self, h, *, key=None):
-        "Sets the data-dependent parameters of layer and prior (the actnorms of a deep NIF's low-dimensional flow) from one batch h (batch, N), on draws of q(z|h); without a key at its mode. [paper B.5]"
+        "Sets the data-dependent parameters of layer and prior (the actnorms of a deep NIF's low-dimensional flow) from one batch h (batch, N), on draws of `inverse`; without a key on what that gives without noise. [paper B.5]"
         key_z, key_prior = keys_for(key, 2)
         z = self.layer.initialise(h, key=key_z)
         if hasattr(self.prior, 'initialise'): self.prior.initialise(z, key=key_prior)

@@ -159,7 +159,7 @@ class Flow(nnx.Module):
         return forward_of(self.body, self.head.sample(key_head, n, t=t, s=s), key=key_body, s=s)
 
     def embed(self, x, *, kind='pseudo_inverse'):
-        "The innermost latent, (batch, M): the mode of q(z|x) behind the bins' centres [paper 42], or kind='posterior_mean' [paper 55], where the head has a closed form. All of x at once: for many, `latents_of`. Raises `ValueError` as `check_data` does, and for another kind."
+        "The innermost latent, (batch, M): what `inverse` gives without noise, behind the bins' centres, which under one Gaussian layer is the mode of q(z|x) [paper 42], or kind='posterior_mean' [paper 55], where the head has a closed form. All of x at once: for many, `latents_of`. Raises `ValueError` as `check_data` does, and for another kind."
         h, body = inverse_of(self.body, self.check_data(x))[0], flatten_chain(self.body)
         with noted(f'{type(self.head).__name__}.embed', h, body[-1] if body else None): return self.head.embed(h, kind=kind)
 

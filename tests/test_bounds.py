@@ -71,6 +71,7 @@ def test_behind_a_second_noisy_layer_the_bound_is_another(x64):
 @pytest.mark.parametrize('Lambda', [np.diag([0.0, 1.0]), np.diag([-1e-18, 1.0]), np.zeros((2, 2))])
 def test_the_gap_is_infinite_where_q_does_not_exist(Lambda, x64):
     assert float(gaussian_gap(Lambda, np.ones(2))) == np.inf and float(jax.jit(gaussian_gap)(Lambda, np.ones(2))) == np.inf
+    assert np.isnan(float(gaussian_gap(np.full((2, 2), np.nan), np.ones(2)))) and np.isfinite(float(gaussian_gap(jnp.diag(jnp.array([1e-30, 1.0], jnp.float32)), jnp.zeros(2, jnp.float32))))
     with pytest.raises(ValueError, match='symmetric, got entries that differ by 2'): gaussian_gap(np.array([[1.0, 2.0], [0.0, 5.0]]), np.ones(2))
 
 

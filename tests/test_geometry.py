@@ -34,6 +34,12 @@ def test_rank_lost_is_minus_infinity(x64):
     assert float(half_log_det(lambda z: jnp.stack([z[0] + z[1]] * 3), jnp.ones(2))) < -30
 
 
+def test_a_random_matrix_of_lower_rank_is_seen(x64):
+    log_dets = jax.jit(jax.vmap(lambda J: half_log_det(lambda z: J @ z, jnp.ones(J.shape[1]))))
+    J = np.stack([(rng := np.random.default_rng(seed)).normal(size=(60, 49)) @ rng.normal(size=(49, 50)) for seed in range(40)])
+    assert (np.asarray(log_dets(jnp.asarray(J))) == -np.inf).all() and np.isfinite(np.asarray(log_dets(jnp.asarray(J[:, :, :49])))).all()
+
+
 @pytest.mark.parametrize('wide', [False, True], ids=['float32', 'float64'])
 def test_rank_is_a_matter_of_directions_not_of_units(wide):
     with jax.enable_x64(wide):
@@ -41,6 +47,8 @@ def test_rank_is_a_matter_of_directions_not_of_units(wide):
         for units in ((1.0, 1e-8, 1.0), (1e12, 1.0, 1e-12)):
             check(half_log_det(lambda z: jnp.asarray(A * np.array(units), float) @ z, jnp.ones(3)), np.log(units).sum(), rtol=1e-5, atol=1e-5)
         for lost in (A[:, [0, 1, 1]], A * np.array([1.0, 1.0, 0.0]), np.stack([A[:, 0], A[:, 1], 1e-8 * (A[:, 0] - A[:, 1])], 1)): assert float(half_log_det(lambda z: jnp.asarray(lost, float) @ z, jnp.ones(3))) == -np.inf
+        B = 1e6 if wide else 1e3
+        assert float(half_log_det(lambda z: jnp.asarray(np.stack([B * A[:, 0] + A[:, 1], A[:, 0], A[:, 1]], 1), float) @ z, jnp.ones(3))) == -np.inf
         assert half_log_det(lambda z: jnp.concatenate([2.0 * z, z]), jnp.array([1, 2])) == half_log_det(lambda z: jnp.concatenate([2.0 * z, z]), jnp.array([1.0, 2.0]))
 
 

@@ -111,3 +111,13 @@ def test_quadrature_of_a_density_that_is_no_float():
     value = log_volume_quadrature(f, log_sigma, x, [(0.2, 0.4)], tol=1e-4)
     check(value, log_volume_laplace(f, log_sigma, x, jnp.array([0.3])), rtol=1e-5); assert value > np.log(np.finfo(np.float32).max)
     with pytest.raises(ValueError, match='no mass'): log_volume_quadrature(lambda z: jnp.nan * jnp.asarray(A) @ z, log_sigma, x, [(0.2, 0.4)])
+
+
+@pytest.mark.parametrize('wide', [False, True], ids=['float32', 'float64'])
+def test_a_mode_where_f_turns_back(wide):
+    with jax.enable_x64(wide):
+        for f, x, z0, mode in ((lambda z: jnp.cos(z), 2.0, 0.3, 0.0), (lambda z: jnp.cos(z), 2.0, 1.0, 0.0), (lambda z: z ** 2, -1.0, 0.7, 0.0), (lambda z: 0 * z + 1, 3.0, 0.4, 0.4)):
+            case = (f, jnp.zeros(1), jnp.array([x]), jnp.array([z0])); found, slope = jax.jit(lambda x: inverse_mode_jit(f, jnp.zeros(1), x, jnp.array([z0])))(jnp.array([x]))
+            check(inverse_mode(*case), np.array([mode]), atol=2e-3); check(found, np.array([mode]), atol=2e-3); assert float(slope) < 1e-3
+        two, slope = inverse_mode_jit(lambda z: jnp.stack([z[0], z[1] ** 2]), jnp.zeros(2), jnp.array([1.0, -1.0]), jnp.array([0.2, 0.5]))
+        check(two, np.array([1.0, 0.0]), atol=2e-3); assert float(slope) < 1e-3
