@@ -149,6 +149,18 @@ def test_every_public_name_is_documented():
                 assert not re.search('<[a-z][a-z ]*>', re.sub('`[^`]*`', '', told)), f'{module}.{name}: a page takes <name> for HTML and drops it'
 
 
+@pytest.mark.parametrize('name', NOTEBOOKS)
+def test_what_a_page_would_print_wrong(name):
+    for cell in json.loads((ROOT/'nbs'/name).read_text())['cells']:
+        source = ''.join(cell['source'])
+        if cell['cell_type'] == 'markdown': assert not re.search(r'\\text\{[^}]*\\_', source), r'MathJax shows the backslash of \_ within \text: take \mathtt'
+        elif '#| export' in source:
+            for node in ast.walk(ast.parse(source)):
+                if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith('_') and (told := ast.get_docstring(node)):
+                    starred = re.search(r'\w\*|\*\w', re.sub(r'`[^`]*`', '', told.split('\n\n')[0]))
+                    assert not starred, f'{node.name}: the first lines stand in italics, which {starred[0]!r} ends: put it between backticks'
+
+
 def test_versions_agree():
     import nif_lit
     assert f'version = {nif_lit.__version__}' in (ROOT/'settings.ini').read_text()
