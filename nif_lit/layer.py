@@ -436,8 +436,9 @@ TRACED = (jax.errors.JAXTypeError, jax.errors.JAXIndexError)                    
 def _one_by_one(log_likelihood, rows, shape, z):
     "log p(y|z) at rows (n, D), one at a time, by NumPy's arrays, which take less time to make, or by JAX's where they are wanted."
     def by(array): return np.array([float(np.reshape(log_likelihood(array(row.reshape(shape)), array(z)[None]), ())) for row in rows])
-    try: return by(np.asarray)
-    except Exception: return by(jnp.asarray)
+    with np.errstate(all='ignore'):                                                # beyond an edge there may be no number, and that is the question
+        try: return by(np.asarray)
+        except Exception: return by(jnp.asarray)
 
 
 def _slopes(log_likelihood, y, z):
@@ -455,7 +456,7 @@ def _slopes(log_likelihood, y, z):
         (p, g), beyond = (jax.tree.map(lambda v: np.asarray(v, float), f(jnp.asarray(rows))) for f, rows in ((jax.vmap(jax.value_and_grad(one)), flat), (jax.vmap(one), far)))
         if not (np.isfinite(p) & ~np.isfinite(g).all(1)).any(): return p, g, edge(beyond)
     except TRACED: pass
-    flat = flat[:max(100, min(1000, 8000 // D))]; steps = np.diag(1e-4 * flat.std(0))
+    flat = flat[:max(100, min(1000, 4000 // D))]; steps = np.diag(1e-4 * flat.std(0))
     at = lambda rows: _one_by_one(log_likelihood, rows, shape, z)
     return at(flat), np.stack([(at(flat + step) - at(flat - step)) / (2 * step.max()) for step in steps], 1), edge(at(far))
 
