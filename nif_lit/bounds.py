@@ -93,4 +93,4 @@ def gaussian_gap(Lambda: Float[Array, "M M"], u: Float[Array, " M"]) -> Float[Ar
     lam, V = jnp.linalg.eigh(Lambda)
     c, some = V.T @ u, jnp.where(lam > 0, lam, 1.0)
     gap = (1 / some + (c / some) ** 2 / (1 + some) - jnp.log1p(1 / some)).sum() / 2
-    return jnp.where((lam > 0).all() | jnp.isnan(lam).any(), gap + 0 * lam.sum(), jnp.inf)
+    return jnp.where((lam > 0).all(), gap, jnp.where(jnp.isnan(lam).any(), jnp.nan, jnp.inf))

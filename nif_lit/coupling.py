@@ -77,7 +77,7 @@ class StochasticCoupling(Layer):
         return jnp.concatenate([x1, x2], -1)
 
     def inverse(self, x: Float[Array, "batch N1+N2"], *, key=None):
-        "z1 from q(z1|x1; x2), then z2 from q(z2|x2; z1), and the sum of both log volumes in nats, (batch,), which is random. No key: z1 at its mode, then z2 at its own given that; not the mode of (6) for the pair. [paper 9, 40]"
+        "z1 from q(z1|x1; x2), then z2 from q(z2|x2; z1), and the sum of both log volumes in nats, (batch,), which is random. No key: z1 at its mode, then z2 at its own given that, which need not be the mode of the pair. [paper 9, 40]"
         expect_shape('StochasticCoupling.inverse', x, (sum(self.N),))
         x1, x2 = jnp.split(x, [self.N[0]], -1)
         e1, e2 = (None if k is None else batch_draw(jax.random.normal, k, (x.shape[0], m), x.dtype) for k, m in zip(keys_for(key, 2), self.M))

@@ -20,18 +20,12 @@ import optax
 from flax import nnx
 from jax.scipy.special import logsumexp
 from .checks import check, check_box, check_key, is_real, per_example, real_array, seed_of, whole
+from .noise import log_midpoint_rule, midpoints
 
 # %% ../nbs/03_stochastic_inverse.ipynb #e292089f
-def _grid(box, n):
-    "The midpoints of n cells per side, (n^M, M), and the volume of one."
-    edges = [np.linspace(low, high, n + 1) for low, high in box]
-    points = np.stack(np.meshgrid(*[(e[1:] + e[:-1]) / 2 for e in edges], indexing='ij'), -1).reshape(-1, len(box))
-    return points, float(np.prod([(high - low) / n for low, high in box]))
-
-
 def grid_quadrature(log_f, box, n):
     "Midpoint rule: the points (n^M, M), the values exp(log_f(points)) and the cell volume, over a box `[(low, high)] * M`."
-    points, cell = _grid(box, n)
+    points, cell = midpoints(box, n)
     return points, np.exp(np.asarray(log_f(jnp.asarray(points)))), cell
 
 
@@ -111,12 +105,8 @@ def log_volume_quadrature(f, log_sigma, x, box, *, n=400, tol=1e-6):
     if len(box) > 2: raise ValueError(f'quadrature wants 1 or 2 latent dimensions, got {len(box)}: use log_volume_laplace')
     n = whole('n', n, 2)
     one = jax.vmap(lambda z: conditional_log_prob(f, log_sigma, x, z))
-    def total(box, n):
-        points, cell = _grid(box, n)
-        log_p = np.asarray(one(jnp.asarray(points)), float); top = log_p.max()                       # a density of many dimensions is no float, its log is
-        return top + np.log(np.exp(log_p - top).sum()) + np.log(cell) if np.isfinite(top) else top
     wide = [((3 * low - high) / 2, (3 * high - low) / 2) for low, high in box]
-    inner, outer, coarse = total(box, n), total(wide, 2 * n), total(box, n // 2)
+    inner, outer, coarse = (log_midpoint_rule(one, *on) for on in ((box, n), (wide, 2 * n), (box, n // 2)))
     if not inner > -np.inf: raise ValueError(f'no mass inside {box}, log ∫ is {inner}: centre the box on inverse_mode')
     if not (outside := -np.expm1(inner - outer)) <= tol:
         raise ValueError(f'{outside:.2g} of the mass lies outside {box}: take a larger box; if this never ends, ∫p(x|z)dz is infinite and q(z|x) does not exist')
@@ -478,9 +468,9 @@ def _check_density(who, log_likelihood, first, y, z):
     return _check_zero(f'{who} against log_likelihood', ('E[g φ + ∂φ] for φ = 1', 'E[g φ + ∂φ] for φ = x'), *_moments((g * bump + slope) * sd, (v - mean) / sd, bump))
 
 
-def _check_draws(layer, x, z, key, n_draws, log_likelihood, rtol, atol):
-    "`forward` of a noisy layer at each row of z: noise in every dimension, its density at s = 1, mean and covariance at s = 0.5 against `scale_noise`, s towards 0 against s = 0, and rows that stand alone."
-    who, still, worst, shape = f'{type(layer).__name__}.forward', _check_doors(layer, z), {}, x.shape[1:]
+def _check_draws(layer, still, z, key, n_draws, log_likelihood):
+    "`forward` of a noisy layer at each row of z: noise in every dimension, its density at s = 1, mean and covariance at s = 0.5 against `scale_noise`, s towards 0 against `still`, its points at s = 0."
+    who, worst, shape = f'{type(layer).__name__}.forward', {}, still.shape[1:]
     try: scaled = layer.scale_noise(0.5)
     except ValueError: scaled = None                                                # it cannot be scored at s ≠ 1, and says so there
     for i, k in enumerate(jax.random.split(key, len(z))):
@@ -537,8 +527,8 @@ def _checked(layer, x, key, log_likelihood, box, n_draws, n_grid, rtol, atol):
     z, _ = _inverted(layer, x, key)
     if layer.stochastic:
         gaps = _check_noisy(layer, x, log_likelihood, box, key, n_draws, n_grid, rtol, atol)
-        if not layer.dequantizes: _check_doors(layer, z)
+        still = None if layer.dequantizes else _check_doors(layer, z)
         _check_rows(f'{type(layer).__name__}.forward', lambda z: dict(x=_drawn_by(layer, z, x.shape[1:], key=key)), z, rtol, atol)
-        if not layer.dequantizes: return gaps | _check_draws(layer, x, z, jax.random.fold_in(key, 1), n_draws, log_likelihood, rtol, atol)
+        if not layer.dequantizes: return gaps | _check_draws(layer, still, z, jax.random.fold_in(key, 1), n_draws, log_likelihood)
         return gaps if layer.noisy else gaps | {'round trip': check(layer.forward(z), x, rtol=rtol, atol=atol)}
     return _check_bijection(layer, x, rtol, atol)
