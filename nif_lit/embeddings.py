@@ -59,9 +59,9 @@ def _with_pca(features, name, Ms):
 def _probe_settings(config): return dict(SIZES[config.scale], dims=_dims_of(config) if config.model == 'NF' else None, probes='k-NN and linear, chosen on the validation part', version=1)
 
 
-def _numbers_kept(config):
+def _numbers_kept(config, runs=None):
     "Is a run in none of the pictures, which are of seed 0, and are its probes kept?"
-    return config.seed > 0 and is_cached(config, 'probes', _probe_settings(config))
+    return config.seed > 0 and is_cached(config, 'probes', _probe_settings(config), runs=runs)
 
 
 def _probed(config):

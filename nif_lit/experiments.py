@@ -347,7 +347,7 @@ class Figure:
     """A figure or a table of the paper. needs(scale) -> the Experiments; draw(configs, out, progress) -> (record, sections), from those that have finished.
 
     name: as typed on the command line; paper: what the paper calls it; aliases: other names; part_of: a figure that already holds this one, so that 'all' makes it once; parameters: does it need trained models, or their numbers alone?
-    keeps: does draw keep the pictures under out (`picture`, `former`) where only the numbers of the runs that they were drawn from are here? numbers(config): is this a run that no picture shows,
+    keeps: does draw keep the pictures under out (`picture`, `former`) where only the numbers of the runs that they were drawn from are here? numbers(config, runs): is this a run that no picture shows,
     and are all its numbers kept? record is JSON-able; sections are those of `gallery`, their pictures written under out.
     """
     name: str
@@ -384,7 +384,7 @@ def at_hand(figure, config, out, *, runs=None):
     Numbers of another training, with other test bits, do not match those pictures.
     """
     if finished(config, runs=runs, parameters=figure.parameters): return True
-    return not trains() and figure.keeps and finished(config, runs=runs) and (_drawn_from(figure, config, out, runs) or figure.numbers is not None and figure.numbers(config))
+    return not trains() and figure.keeps and finished(config, runs=runs) and (_drawn_from(figure, config, out, runs) or figure.numbers is not None and figure.numbers(config, runs))
 
 
 def _drawn_from(figure, config, out, runs):

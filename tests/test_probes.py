@@ -228,4 +228,6 @@ def test_a_further_seed_needs_no_picture(monkeypatch, tmp_path):
     for config in (first, second): experiments.cached(config, 'probes', e._probe_settings(config), lambda: dict(scores={}))
     assert hand(second) and not hand(first)                                      # seed 0 is in the pictures, of which none is here
     experiments.write_json(tmp_path/'out'/'fig2.json', dict(result={}, runs=[first.name])); assert hand(first)
+    monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path/'elsewhere')); assert experiments.at_hand(e.FIGURES[0], second, tmp_path/'out', runs=tmp_path) and not hand(second)
+    monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path))
     monkeypatch.setenv('NIF_LIT_TRAIN', '1'); assert not hand(second)
