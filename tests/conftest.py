@@ -11,6 +11,8 @@ if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:                              #
     atexit.register(shutil.rmtree, os.environ['JAX_COMPILATION_CACHE_DIR'], ignore_errors=True)
     os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
 
+for name in ('OPENBLAS_NUM_THREADS', 'OMP_NUM_THREADS'): os.environ.setdefault(name, '1')      # there is a worker for each core: threads that wait for the next call would take it from the other
+
 # Compiling many small programs once each is most of what the tests do, so here the compiler hurries: less optimisation, and loops written without the slow fusion emitters. NIF_LIT_HASTE=0 compiles as a user does.
 EMITTERS = '--xla_cpu_use_fusion_emitters=false'
 HASTE = os.environ.get('NIF_LIT_HASTE', '1') != '0'
