@@ -62,7 +62,7 @@ def distortion_section(found, name, bits):
     level = lambda r: f"{r['mean']:.3f} ± {r['se']:.3f}"
     rows = [(m, LABELS[k], level(d['zero']), level(d['one']), level(found['nf']), 'undecided: the NF is too near to s = 0' if d['way'] is None else f"{d['way']:.0%} ± {d['se']:.0%}") for m, by in found['models'].items() for k, d in by.items()]
     return [dict(title=f"Does the distortion resemble the NF's? ({name})", table=(('model', 'sampler', 'roughness at s = 0', 'at s = 1', "the NF's", 'share of the way'), rows),
-                 caption=f"Mean difference of neighbouring pixels in levels of {bits} bits, of {found['nf']['n']} samples, ± one standard error, seed 0; the rows of a model share their latents, and the error of the share takes them as independent. 100 %: at s = 1 the samples are as rough as the NF's; 0 %: the noise does not show. Roughness sees noise, not shape. Where the lattice of [32](32_samples.ipynb) at s = 0 is above that of test images, part of that roughness is a grid and no noise, and a share below 100 % is a little too low.")]
+                 caption=f"Mean difference of neighbouring pixels in levels of {bits} bits, of {found['nf']['n']} samples, ± one standard error, seed 0; the rows of a model share their latents, and the error of the share takes them as independent. 100 %: at s = 1 the samples are as rough as the NF's; 0 %: the noise does not show.\n\nRoughness sees noise, not shape. Where the lattice of page [32](32_samples.ipynb) at s = 0 is above that of test images, part of that roughness is a grid and no noise, and a share below 100 % is a little too low.")]
 
 # %% ../nbs/34_off_the_manifold.ipynb #ce87c6ba
 def have(config, sampler):
@@ -185,8 +185,8 @@ def draw_sweeps(configs, out, progress=True, *, stem='off_manifold', wanted=None
         seeds = f"Thick lines{', and the level of the NF' if nf else ''}: seed 0; thin lines: further seeds. " if any(c.seed for c in nifs) else 'Seed 0. '
         header = tuple(f"{one['name']} there" if h == 'distance there' else h.replace('KID', one['kid_name']) for h in HEADER)
         sections.append(dict(title=f'Distance against √s, {name}' + PRINTED_AS.get(name, ''), png=f'{stem}_{name}.png', table=(header, cells_of(gains, models)), alt=f"{name}: {one['name']} and KID of every NIF against the square root of s, both samplers, and the NF as a level.",
-                             caption=f"{one['features']}{models_told(nifs[0])}n = {one['n']:,} samples per point against {one['n_reference']:,} test images at {cs[0].bits} bits; bars: one standard error of KID. {seeds}The table's best √s, in brackets of how many values, is chosen on training images; its gain over s = 0 is measured on fresh samples and test images. "
-                                     + (f"The released code's own best: {' to '.join(f'{v:g}' for v in printed)} on its deviation. " if printed else '') + 'A flat line would mean that the noise does not matter; a minimum at the left edge, that the manifold is best.'))
+                             caption=f"n = {one['n']:,} samples per point against {one['n_reference']:,} test images at {cs[0].bits} bits; bars: one standard error of KID. {seeds}A flat line would mean that the noise does not matter; a minimum at the left edge, that the manifold is best.\n\n{one['features']}{models_told(nifs[0])}The table's best √s, in brackets of how many values, is chosen on training images; its gain over s = 0 is measured on fresh samples and test images. "
+                                     + (f"The released code's own best: {' to '.join(f'{v:g}' for v in printed)} on its deviation." if printed else '')))
     return record, sections
 
 

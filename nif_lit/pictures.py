@@ -272,6 +272,7 @@ a { color: var(--accent) }
 nav ul { display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; margin: 1rem 0 1.5rem; padding: 0; list-style: none; font-size: .95rem }
 section { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; padding: 1.1rem 1.25rem 1.25rem; margin: 0 0 1.25rem }
 .caption { color: var(--soft) }
+details { margin: 0 0 .8rem } summary { color: var(--accent); cursor: pointer }
 .row { display: flex; flex-wrap: wrap; gap: 1rem 2rem; align-items: flex-start }
 .box { overflow-x: auto; max-width: 100% }
 .box a { display: block; width: fit-content; background: #fff; padding: .4rem; border-radius: .4rem }
@@ -312,18 +313,30 @@ def _picture_html(folder, name, alt):
 def _paragraphs(text, kind=''): return ''.join(f'<p{kind}>{html.escape(p.strip())}</p>' for p in re.split(r'\n\s*\n', text or '') if p.strip())
 
 
+def _caption_parts(text):
+    "The paragraphs of a caption, at least one."
+    return [' '.join(p.split()) for p in re.split(r'\n\s*\n', text or '') if p.strip()] or ['']
+
+
+def _unlinked(text): return re.sub(r'\[([^\]]+)\]\([^)\s]+\)', r'\1', text)               # a caption may link to a page in Markdown; HTML has the words alone
+
+
+def _folded(inside): return f'<details><summary>How to read it</summary>{inside}</details>' if inside.strip() else ''
+
+
 def _section_html(folder, i, section):
     extra = set(section) - {'title', 'caption', 'png', 'table', 'alt'}
     if extra or not section.get('title'): raise ValueError(f'section {i}: expected title, and of caption, png, alt, table what is there; got {sorted(section)}')
     picture = _picture_html(folder, section['png'], section.get('alt')) if section.get('png') else ''
     table = _table_html(*section['table'], section['title']) if section.get('table') else ''
-    return f'<section id="s{i}"><h2>{html.escape(section["title"])}</h2>{_paragraphs(section.get("caption"), " class=caption")}<div class="row">{table}{picture}</div></section>'
+    first, *rest = (_paragraphs(_unlinked(p), ' class=caption') for p in _caption_parts(section.get('caption')))
+    return f'<section id="s{i}"><h2>{html.escape(section["title"])}</h2>{first}{_folded("".join(rest))}<div class="row">{table}{picture}</div></section>'
 
 
 def gallery(folder, *, title, intro, sections, provenance=None, name='index.html'):
     """Writes folder/NAME, atomically, and returns its path: title, intro (blank lines part paragraphs), a card per section, a footer.
 
-    sections: list of dict(title, caption, png, alt, table): `png` names a file inside `folder` and needs `alt`; `table` is (header, rows).
+    sections: list of dict(title, caption, png, alt, table): `png` names a file inside `folder` and needs `alt`; `table` is (header, rows); of a caption, what follows the first paragraph is folded behind a line to click on.
     provenance: dict name -> value for the footer. No script, nothing fetched, every text escaped, no date: same input, same bytes.
     Raises `ValueError` for an unknown key, a picture that is missing, outside the folder or undescribed, or a row of the wrong length.
     """
@@ -345,22 +358,23 @@ def markdown_table(header, rows, widths=None):
     """
     header, rows, numeric = _cells(header, rows)
     if widths is not None and (len(widths) != len(header) or min(widths) < 3): raise ValueError(f'expected {len(header)} widths of 3 or more, got {list(widths)}')
-    line = lambda cells: '| ' + ' | '.join(' '.join(c.split()).replace('|', '\\|') for c in cells) + ' |'
+    line = lambda cells: '| ' + ' | '.join(re.sub('[ \t\r\n]+', ' ', c).strip().replace('|', '\\|').replace(' \u00b1 ', '\u00a0\u00b1\u00a0') for c in cells) + ' |'      # a number stays beside its error
     return '\n'.join([line(header), '|' + '|'.join('-' * w + ':' * right for w, right in zip(widths or [3] * len(header), numeric)) + '|', *map(line, rows)])
 
 
 def page_sections(folder, sections, level=3):
     """The sections that `gallery` takes, as objects that a notebook displays: heading, table, then the picture in `folder` with caption and alternative text.
 
+    What follows the first paragraph of a caption is folded behind a line to click on.
     level: of the headings. Raises `ValueError` as `gallery` does.
     """
     from IPython.display import HTML, Markdown
     shown = []
     for i, s in enumerate(sections, 1):
         _section_html(Path(folder), i, s)                                                         # the same checks
-        caption = ' '.join((s.get('caption') or '').split())
+        first, *rest = _caption_parts(s.get('caption'))
         text = f'{"#" * level} {s["title"]}\n\n' + (markdown_table(*s['table']) + '\n\n' if s.get('table') else '')
-        if not s.get('png'): shown.append(Markdown(text + caption)); continue
+        if not s.get('png'): shown.append(Markdown('\n\n'.join([text + first] + [_folded('\n\n' + '\n\n'.join(rest) + '\n\n')] * bool(rest)))); continue
         data = base64.b64encode((Path(folder)/s['png']).read_bytes()).decode()
-        shown += [Markdown(text), HTML(f'<figure style="margin:0 0 1rem"><img src="data:image/png;base64,{data}" alt="{html.escape(s["alt"])}" style="max-width:100%"><figcaption>{html.escape(caption)}</figcaption></figure>')]
+        shown += [Markdown(text), HTML(f'<figure style="margin:0 0 1rem"><img src="data:image/png;base64,{data}" alt="{html.escape(s["alt"])}" style="max-width:100%"><figcaption>{html.escape(_unlinked(first))}{_folded("".join(_paragraphs(_unlinked(p)) for p in rest))}</figcaption></figure>')]
     return shown

@@ -289,3 +289,15 @@ def test_gallery_refuses_and_writes_nothing(section, message, tmp_path):
 
 def test_rows_may_be_named_by_numbers():
     assert [t.get_text() for t in grid_figure({0.0: X, 0.5: X}, 3, captions={0.5: ['a', 'b']}).texts] == ['0.0', '0.5', 'a', 'b']
+
+
+def test_a_long_caption_is_folded_behind_its_first_paragraph(tmp_path):
+    "On a page and in the gallery; links in Markdown stay links where Markdown is read and become words where it is not; a number stays beside its error."
+    (tmp_path/'a.png').write_bytes(png(grid_figure({'a': X}, 3)))
+    table, caption = (['model', 'bits'], [['NF', '1.2 ± 0.1']]), 'What it shows,\nin short (page [26](26_protocol.ipynb)).\n\nThe rest <b> of page [32](32_samples.ipynb).'
+    plain, heading, figure = (*page_sections(tmp_path, [dict(title='T', caption=caption, table=table)]), *page_sections(tmp_path, [dict(title='F', caption=caption, png='a.png', alt='dots')]))
+    assert plain.data.count('<details>') == 1 and '[26](26_protocol.ipynb)' in plain.data.split('<details>')[0] and '\n\nThe rest <b> of page [32](32_samples.ipynb).\n\n</details>' in plain.data
+    assert '1.2\u00a0±\u00a00.1' in plain.data and 'What it shows, in short' in plain.data
+    assert 'in short (page 26).<details>' in figure.data and '<p>The rest &lt;b&gt; of page 32.</p></details></figcaption>' in figure.data and '](' not in figure.data and heading.data.startswith('### F')
+    page = gallery(tmp_path, title='g', intro='i', sections=[dict(title='F', caption=caption, png='a.png', alt='dots'), dict(title='S', caption='short', table=table)]).read_text()
+    assert page.count('<details>') == 1 and '<p class=caption>What it shows, in short (page 26).</p><details>' in page and '](' not in page

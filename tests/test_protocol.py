@@ -270,3 +270,27 @@ def test_three_seeds_do_not_make_the_test_set_larger():
 
 def test_a_key_that_cannot_be_kept_is_refused():
     with pytest.raises(ValueError, match='default generator, of shape'): sample_scores(experiment('digits', 'NF'), n=100, key=jax.random.key(0, impl='rbg'))
+
+
+def test_more_samples_stand_beside_fewer(monkeypatch, tmp_path):
+    "Where some runs have the protocol's number of samples, their rows follow the table: what more samples change, verdict by verdict, and which runs were trained again for them."
+    plant(monkeypatch, lambda c, reference, f, k: 2.0 if c.model == 'NF' else 1 + abs(f - 0.6))
+    original = protocol.sample_scores
+    def by_n(config, *, n, **how):
+        found = original(config, n=n, **how)
+        if n < 300: return found
+        return found | dict(frechet=dict(found['frechet'], value=0.9 * found['frechet']['value']), kid=dict(found['kid'], value=0.03 if config.model != 'NF' and found['factor'] == 1 else found['kid']['value']))
+    for module in (protocol, table1): monkeypatch.setattr(module, 'sample_scores', by_n)
+    monkeypatch.setattr(table1, 'size_of', lambda configs: 200); monkeypatch.setattr(table1, 'on_disk', lambda config, n: n == 200 or config.model in many)
+    monkeypatch.setattr(table1, 'another_training', lambda config, score: 1.0 if config.model != 'NF' else None)
+    monkeypatch.setattr(table1, 'result_of', lambda config: dict(test_bits_per_dim=dict(mean=1.1)))
+    configs, many = [experiment('digits', m) for m in ('NF', 'NIF-8', 'NIF-16')], ('NF', 'NIF-8')
+    record, sections = table1.draw(configs, tmp_path, False)
+    more, last = record['digits']['larger'], sections[-1]
+    assert record['digits']['n'] == 200 and more['n'] == 300 and list(more['rows']) == ['NF', 'NIF-8'] and more['trainings'] == {'NIF-8, seed 0': [1.0, 1.1]}
+    assert np.allclose(more['moved']['frechet'], -0.1) and more['moved']['compared'] == 5 + 1 and more['moved']['kept'] == 4
+    assert [text.replace('\u00a0', ' ') for text in more['moved']['lost']] == ['NIF-8 at s = 1, trained: nearer, farther', 'NIF-8 at s = 1, released: nearer, farther']
+    assert last['title'] == 'At n = 300 samples, digits' and 'From 200 to 300 samples the distances change by -10% and' in last['caption'] and 'NIF-8, seed 0 1.0000 (first 1.1000)' in last['caption']
+    assert {row[0] for row in last['table'][1]} == {'NF (1)', 'NIF-8 (1)', 'training images'}
+    for many in ((), ('NF',), ('NIF-8', 'NIF-16')): assert table1.larger(configs, 200) is None
+    many = ('NF', 'NIF-8'); assert table1.larger(configs, 300) is None
