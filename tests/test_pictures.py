@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 import nif_lit.pictures as pictures
-from nif_lit.pictures import COLOURS, curve_figure, dots_figure, gallery, grid_figure, label_colours, markdown_table, png, save_png, style, text_table, tile
+from nif_lit.pictures import COLOURS, curve_figure, dots_figure, gallery, grid_figure, label_colours, markdown_table, page_sections, png, save_png, style, text_table, tile
 
 
 def levels(n, H, W, C, bits, seed=0): return np.random.default_rng(seed).integers(0, 2 ** bits, (n, H, W, C)).astype(np.uint8)
