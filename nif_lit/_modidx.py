@@ -997,4 +997,5 @@ d = { 'settings': { 'branch': 'main',
                                   'nif_lit.verdicts.records_of': ('published_and_ours.html#records_of', 'nif_lit/verdicts.py'),
                                   'nif_lit.verdicts.sources': ('published_and_ours.html#sources', 'nif_lit/verdicts.py'),
                                   'nif_lit.verdicts.table': ('published_and_ours.html#table', 'nif_lit/verdicts.py'),
-                                  'nif_lit.verdicts.verdicts': ('published_and_ours.html#verdicts', 'nif_lit/verdicts.py')}}}
+                                  'nif_lit.verdicts.verdicts': ('published_and_ours.html#verdicts', 'nif_lit/verdicts.py'),
+                                  'nif_lit.verdicts.with_notes': ('published_and_ours.html#with_notes', 'nif_lit/verdicts.py')}}}

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['COMPARISONS', 'OUTCOMES', 'SCALES_JUDGED', 'STATISTICS', 'SHOWN', 'NAMES', 'QUESTIONS', 'WORDS', 'PLACE', 'HEADER',
            'WIDTHS', 'accept', 'judge', 'records_of', 'dig', 'changed', 'kid_of', 'against_nf', 'printed_for',
-           'verdicts', 'sources', 'table']
+           'verdicts', 'sources', 'table', 'with_notes']
 
 # %% ../nbs/41_published_and_ours.ipynb #fa3377bf
 import math
@@ -14,6 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from .checks import nearest
 from .experiments import PAPER_MODELS, by_model, plan, published
+from .pictures import markdown_table
 from .table1 import borrow, seeds_share
 from .table2 import coverage, repeated, spread_of
 from .temperature import precision_of
@@ -391,7 +392,7 @@ def _shared(name, row, done, records):
     done_now, told = len(verdicts) - counts['not run'], ', '.join(f'{k} {word}' for word, k in counts.items() if k)
     if not done_now: return None
     behind = ''.join(f"{NAMES[d]}: {_counted(records, d).removeprefix('; ')}; " for d in ('fashion_mnist', 'celeba') if dig(records, 'table1', d, 'rows'))
-    if name == 'likelihood_unharmed': note = '; '.join(f"{NAMES[d]}: n = {next(iter(rows.values()))['n']:,} test images, {' or '.join(map(str, sorted({r['paired']['seeds'] for r in rows.values() if r['paired']})))} seeds a pair" for d, rows in records.get('table2', {}).items() if any(r.get('paired') for r in rows.values()))
+    if name == 'likelihood_unharmed': note = '; '.join(f"{NAMES[d]}: n = {next(iter(rows.values()))['n']:,} test images, {' or '.join(map(str, pairs := sorted({r['paired']['seeds'] for r in rows.values() if r['paired']})))} seed{'s' * (pairs != [1])} a pair" for d, rows in records.get('table2', {}).items() if any(r.get('paired') for r in rows.values()))
     elif name == 'manifold_better': note = "the paper says 'clearer' of CelebA's samples only; " + behind + _spreads(cells, records, '0')
     else: note = behind + _spreads(cells, records, 'best', row[2])
     if 2 * done_now < len(verdicts): return dict(value=None, text=told, note='; '.join(filter(None, (f'judged when half of its {len(verdicts)} rows have run', note))))
@@ -463,9 +464,18 @@ def sources(row):
 
 
 HEADER = ('quantity (source)', 'published', 'ours', 'scale', 'gap', 'accept if', 'verdict')
-WIDTHS = (20, 11, 40, 8, 8, 18, 14)
+WIDTHS = (24, 12, 27, 8, 9, 24, 15)
 
 
 def table(rows):
     "Rows of `verdicts` as cells under `HEADER`."
     return [(r['source'], r['published'], r['ours'] + (f" ({r['note']})" if r['note'] else ''), r['scale'], r['gap'], r['accept_if'], r['verdict']) for r in rows]
+
+
+def with_notes(rows, drop=()):
+    "A Markdown table of `verdicts`, with their notes as a numbered list below it, each note once. drop: headings of `HEADER` to leave out."
+    notes = [*dict.fromkeys(r['note'] for r in rows if r['note'])]
+    kept = [k for k, heading in enumerate(HEADER) if heading not in drop]
+    cells = table([dict(r, note='', ours=r['ours'] + f" <sup>{notes.index(r['note']) + 1}</sup>" * bool(r['note'])) for r in rows])
+    told = markdown_table([HEADER[k] for k in kept], [[line[k] for k in kept] for line in cells], [WIDTHS[k] for k in kept])
+    return '\n'.join([told, *(f"{'' if k > 1 else chr(10)}{k}. {note}" for k, note in enumerate(notes, 1))])

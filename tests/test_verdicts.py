@@ -12,7 +12,7 @@ from nif_lit.experiments import PAPER_MODELS, experiment, published
 from nif_lit.glow import FlowSteps
 from nif_lit.models import build_model
 from nif_lit.paper_and_code import CANDIDATES, bits_at, candidates, draw_differences, needs
-from nif_lit.verdicts import _mean_change, accept, changed, judge, table, verdicts
+from nif_lit.verdicts import _mean_change, accept, changed, judge, table, verdicts, with_notes
 
 SETS = ('fashion_mnist', 'cifar10', 'celeba')
 TABLES = {'table1': ('42.77 78.58 63.07', '23.97 80.15 30.96', '23.23 79.38 34.46', '24.84 78.44 33.95', '25.34 77.47 35.96'),                     # row by row, as printed
@@ -352,3 +352,12 @@ def test_what_rows_were_lent_adds_up_beside_rows_that_were_lent_nothing(alone):
     L, k = 4e-4, 3 + alone
     found = _mean_change([changed(-0.1, -1e-3, L) | dict(shared=L)] * 3 + [changed(-0.1, -1e-3, 1e-4)] * alone)
     assert found['kid_se'] == pytest.approx(np.hypot(3 * L, np.sqrt(alone) * 1e-4) / k)
+
+
+def test_notes_stand_below_their_table_each_once():
+    row = dict(source='a (Table 2)', published='1.0', ours='1.1', scale='laptop', gap='+0.1', accept_if='within ±0.2', verdict='reproduced')
+    told = with_notes([row | dict(note='one seed'), row | dict(note='', ours='1.2'), row | dict(note='two | seeds', ours='1.3'), row | dict(note='one seed', ours='1.4')], drop=('gap',))
+    table, notes = told.split('\n\n')
+    assert notes == '1. one seed\n2. two | seeds' and 'gap' not in table and '+0.1' not in table and table.count('\n') == 5
+    assert [line.split(' | ')[2] for line in table.split('\n')[2:]] == ['1.1 <sup>1</sup>', '1.2', '1.3 <sup>2</sup>', '1.4 <sup>1</sup>']
+    assert with_notes([row | dict(note='')]).count('\n') == 2
