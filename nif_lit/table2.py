@@ -207,6 +207,17 @@ def cells_of(record, models, printed={}, asked={}):
     return [cells(m, record.get(m)) for m in models]
 
 
+def below(rows):
+    "(header, rows, words): the rows of `cells_of` without how they were trained, and without the images seen where all saw as many; the words say both."
+    seen, how, ran = HEADER.index('images seen'), HEADER.index('trained on'), [r for r in rows if r[2] != 'not run']
+    ways = {way: [r[0] for r in ran if r[how] == way] for way in dict.fromkeys(r[how] for r in ran)}
+    alike = len({r[seen] for r in ran}) == 1
+    kept = [k for k in range(len(HEADER)) if k != how and not (k == seen and alike)]
+    words = f'Each saw {ran[0][seen]} images, the same in the same order. ' if alike else 'All saw the same images in the same order, as many as the column says. '
+    words += 'Trained on: ' + '; '.join(way + f" ({', '.join(models)})" * (len(ways) > 1) for way, models in ways.items()) + ', the processor and how the coupling nets multiplied while training; scores are in float32.'
+    return tuple(HEADER[k] for k in kept), [tuple(r[k] for k in kept) for r in rows], words
+
+
 def draw(configs, out, progress=True):
     "Bits/dim of every model on every data set: tables, dots per seed, curves over training. Raises `ValueError` if two models of a data set saw unequal numbers of images. [Table 2]"
     record, sections, printed = {}, [], published().get('table2', {})
@@ -227,15 +238,16 @@ def draw(configs, out, progress=True):
                 "that over images and that over seeds; " + (f"one seed borrows {spread:.4f}, the larger of the spread over seeds where there are several and of one run between machines. " if (spread := next((r['paired']['borrowed'] for r in record[name].values() if r['paired'] and r['paired']['seeds'] == 1 and r['paired']['borrowed']), None)) else
                 "where there is one seed the word is about two networks, not two methods. ") +
                 (f"No error is below {machine:.4f}, what a difference NF − NIF moves where both are trained again on another machine, over the root of the number of seeds. " if machine else "") +
-                ("The models were not all trained with the same products (last column): a difference between two that were not holds that too. " if len({tuple(r['compute']) for r in record[name].values()}) > 1 else "") +
+                ("The models were not all trained with the same products: a difference between two that were not holds that too. " if len({tuple(r['compute']) for r in record[name].values()}) > 1 else "") +
                 (f"Trained again with {' and '.join(sorted({d['compute'] for d in same.values()}))} products, NF − NIF is " + ', '.join(f"{d['difference']:+.4f} ({m})" for m, d in same.items()) + '. ' if (same := same_products(name, record[name], repeats)) else '') +
                 (f"Dashed grey in the picture: ± {borrowed:.4f}, what a model of one seed borrows, the largest sd over seeds of one model on this page, or of one run between machines; it is not measured on that model. " if borrowed and any(r['sd'] is None for r in record[name].values()) else "") +
-                by_seeds(record[name]) + "All models saw the same images in the same order. Trained on: the processor, and how the coupling nets multiplied while training; scores are in float32.")
+                by_seeds(record[name]))
+        header, lines, words = below(cells_of(record[name], models, printed.get(name, {}), asked))
         save_png(seeds_figure(record[name], borrowed), out/f'table2_{name}.png')
         curves, differences = _curves(cs)
         save_png(curve_figure(curves, 'training images seen, millions', 'training bits/dim, running mean', legend='given'), out/f'table2_{name}_training.png')
         if differences: save_png(curve_figure(differences, 'training images seen, millions', 'NF − NIF, training bits/dim', reference={'no difference': 0.0}, legend='given'), out/f'table2_{name}_difference.png')
-        sections += [dict(title=f'Bits per dimension, {name} (Table 2)', caption=note, table=(HEADER, cells_of(record[name], models, printed.get(name, {}), asked)), png=f'table2_{name}.png', alt=f'{name}: a dot per seed and a bar for every model, of mean ± sd over seeds or, dashed, of what one seed borrows, on a common axis of test bits per dimension.'),
+        sections += [dict(title=f'Bits per dimension, {name} (Table 2)', caption=note + words, table=(header, lines), png=f'table2_{name}.png', alt=f'{name}: a dot per seed and a bar for every model, of mean ± sd over seeds or, dashed, of what one seed borrows, on a common axis of test bits per dimension.'),
                      dict(title=f'Training, {name}', caption='Seed 0. A curve that still falls at its end says that the budget, not the model, decides.', png=f'table2_{name}_training.png', alt=f'{name}: training bits per dimension of every model against images seen.')]
         for m, d in same.items(): record[name][m]['same_products'] = d
         ended = endings(cs)
