@@ -214,7 +214,7 @@ def below(rows):
     alike = len({r[seen] for r in ran}) == 1
     kept = [k for k in range(len(HEADER)) if k != how and not (k == seen and alike)]
     words = f'Each saw {ran[0][seen]} images, the same in the same order. ' if alike else 'All saw the same images in the same order, as many as the column says. '
-    words += 'Trained on: ' + '; '.join(way + f" ({', '.join(models)})" * (len(ways) > 1) for way, models in ways.items()) + ', the processor and how the coupling nets multiplied while training; scores are in float32.'
+    words += 'Trained on (the processor, and how the coupling nets multiplied while training; scores are in float32): ' + '; '.join(f"{', '.join(models)}: " * (len(ways) > 1) + way.replace('; ', ', ') for way, models in ways.items()) + '.'
     return tuple(HEADER[k] for k in kept), [tuple(r[k] for k in kept) for r in rows], words
 
 
@@ -234,12 +234,13 @@ def draw(configs, out, progress=True):
         asked = {m: len(planned) for m, planned in by_model(plan(cs[0].scale, name)).items()}
         models = list(asked)
         borrowed = borrowed_sd(record, machine)
-        note = (f"n = {next(iter(record[name].values()))['n']:,} test images at {cs[0].bits} bits, after {next(iter(record[name].values()))['trained_on']}; lower is better; mean ± sd over seeds, or the standard error over images (se) where there is one. Positive differences: the NIF needs fewer bits. Dots whose bars overlap are in no order.\n\nNF − model is paired image by image over the seeds that both have, its error the larger of "
+        note = (f"n = {next(iter(record[name].values()))['n']:,} test images at {cs[0].bits} bits, after {next(iter(record[name].values()))['trained_on']}; lower is better; mean ± sd over seeds, or the standard error over images (se) where there is one. Positive differences: the NIF needs fewer bits. Dots whose bars overlap are in no order. "
+                + ("The models were not all trained with the same products: a difference between two that were not holds that too. " if len({tuple(r['compute']) for r in record[name].values()}) > 1 else "")
+                + (f"Trained again with {' and '.join(sorted({d['compute'] for d in same.values()}))} products, NF − NIF is " + ', '.join(f"{d['difference']:+.4f} ({m})" for m, d in same.items()) + '. ' if (same := same_products(name, record[name], repeats)) else '') +
+                "\n\nNF − model is paired image by image over the seeds that both have, its error the larger of "
                 "that over images and that over seeds; " + (f"one seed borrows {spread:.4f}, the larger of the spread over seeds where there are several and of one run between machines. " if (spread := next((r['paired']['borrowed'] for r in record[name].values() if r['paired'] and r['paired']['seeds'] == 1 and r['paired']['borrowed']), None)) else
                 "where there is one seed the word is about two networks, not two methods. ") +
                 (f"No error is below {machine:.4f}, what a difference NF − NIF moves where both are trained again on another machine, over the root of the number of seeds. " if machine else "") +
-                ("The models were not all trained with the same products: a difference between two that were not holds that too. " if len({tuple(r['compute']) for r in record[name].values()}) > 1 else "") +
-                (f"Trained again with {' and '.join(sorted({d['compute'] for d in same.values()}))} products, NF − NIF is " + ', '.join(f"{d['difference']:+.4f} ({m})" for m, d in same.items()) + '. ' if (same := same_products(name, record[name], repeats)) else '') +
                 (f"Dashed grey in the picture: ± {borrowed:.4f}, what a model of one seed borrows, the largest sd over seeds of one model on this page, or of one run between machines; it is not measured on that model. " if borrowed and any(r['sd'] is None for r in record[name].values()) else "") +
                 by_seeds(record[name]))
         header, lines, words = below(cells_of(record[name], models, printed.get(name, {}), asked))

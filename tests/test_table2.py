@@ -86,6 +86,6 @@ def test_how_runs_were_trained_stands_below_the_table():
     row = lambda model, seen, how: (model, '1.0', '1.1', '1', '', '', seen, how)
     header, rows, words = table2.below([row('NF', '640', 'A, float32'), row('NIF-8', '640', 'B, float32'), row('NIF-16', '640', 'A, float32'), ('NIF-32', '', 'not run', '', '', '', '', '')])
     assert header == table2.HEADER[:6] and {len(r) for r in rows} == {6} and rows[-1][2] == 'not run'
-    assert words.startswith('Each saw 640 images, the same') and 'Trained on: A, float32 (NF, NIF-16); B, float32 (NIF-8), the processor' in words
+    assert words.startswith('Each saw 640 images, the same') and 'float32): NF, NIF-16: A, float32; NIF-8: B, float32.' in words
     header, rows, words = table2.below([row('NF', '640', 'A'), row('NIF-8', '320', 'A')])                                # another budget must show in its row
-    assert header == table2.HEADER[:7] and [r[-1] for r in rows] == ['640', '320'] and 'as many as the column says. Trained on: A, the processor' in words
+    assert header == table2.HEADER[:7] and [r[-1] for r in rows] == ['640', '320'] and words.endswith('as many as the column says. Trained on (the processor, and how the coupling nets multiplied while training; scores are in float32): A.')
