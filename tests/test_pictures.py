@@ -301,3 +301,8 @@ def test_a_long_caption_is_folded_behind_its_first_paragraph(tmp_path):
     assert 'in short (page 26).<details>' in figure.data and '<p>The rest &lt;b&gt; of page 32.</p></details></figcaption>' in figure.data and '](' not in figure.data and heading.data.startswith('### F')
     page = gallery(tmp_path, title='g', intro='i', sections=[dict(title='F', caption=caption, png='a.png', alt='dots'), dict(title='S', caption='short', table=table)]).read_text()
     assert page.count('<details>') == 1 and '<p class=caption>What it shows, in short (page 26).</p><details>' in page and '](' not in page
+
+
+def test_a_number_stays_beside_its_error_only_where_the_table_fits():
+    row = ['1.2345 ± 0.1234'] * 8
+    assert '\u00a0' in markdown_table(['column'] * 4, [row[:4]]) and '\u00a0' not in markdown_table(['column'] * 8, [row])
