@@ -275,6 +275,9 @@ def asked_told(asked, n):
     return f"Less than the protocol asks for: {' and '.join(told)}, since that is what has been scored; one score of {n:,} took {asked['seconds']:.0f} s (median). "
 
 
+def _span(values): return f'{min(values):+.0%}' if round(min(values), 2) == round(max(values), 2) else f'{min(values):+.0%} to {max(values):+.0%}'
+
+
 def larger_told(more, n, change):
     "`larger` and `moved` in the sentences of a caption."
     told = f"What has been scored with the {more['n']:,} samples of the protocol, at the s that the sweeps of the table above chose; ± and the words as there. "
@@ -323,9 +326,6 @@ FIGURES = (TABLE1,)
 def _counts(rows, sampler, where):
     found = {m: r['against'][sampler][where] for m, r in rows.items() if where in r['against'].get(sampler, {})}
     return found, {v: sum(d['verdict'] == v for d in found.values()) for v in ('nearer', 'farther', 'undecided')}
-
-
-def _span(values): return f'{min(values):+.0%}' if round(min(values), 2) == round(max(values), 2) else f'{min(values):+.0%} to {max(values):+.0%}'
 
 
 def on_the_manifold(record):
