@@ -257,7 +257,7 @@ def scored(config, *, n, t=1.0, s=1.0, sampler='trained', dims=None, image_path=
 
 
 def sample_scores(config, *, n, t=1.0, s=1.0, sampler='trained', dims=None, reference='test', image_path='plain', key=None, runs=None, progress=False):
-    """Scores n samples of a finished run: dict(frechet, kid, neighbours, n, n_reference, t, s, factor, sampler, s_is, image_path, dims, weights, compute, ...).
+    """Scores n samples of a finished run: dict(frechet, kid, neighbours, n, n_reference, t, s, factor, sampler, s_is, image_path, dims, weights, compute, test_bits_per_dim, ...), the last by which `another_training` knows whose parameters were scored.
 
     sampler: 'trained' draws from the model (t and s multiply variances), 'released' as the paper's code does (t and s multiply deviations); `factor`, what s does to
     the noise's deviation, is comparable between them. dims: 64 to 2048 of Inception-v3, 'pixels', or None for what the scale uses. reference: 'test' (with the
@@ -274,7 +274,7 @@ def sample_scores(config, *, n, t=1.0, s=1.0, sampler='trained', dims=None, refe
     if found[reference] is None: raise DataError(f'{config.name} was scored where the 8-bit originals were not at hand')
     return dict(found[reference], n=settings['n'], n_reference=found[reference]['frechet']['n_reference'], reference=reference, t=settings['t'], s=s, factor=factor_of(s, sampler),
                 sampler=sampler, s_is=MEANINGS[sampler], image_path=image_path, dims=settings['dims'], weights=found['weights'], compute=found['compute'], bits=config.bits, seed=config.seed,
-                seconds=found['seconds'], provenance=found['provenance'], **({'originals': found['originals']} if reference == 'test' and image_path == 'plain' else {}))
+                seconds=found['seconds'], provenance=found['provenance'], test_bits_per_dim=found.get('test_bits_per_dim'), **({'originals': found['originals']} if reference == 'test' and image_path == 'plain' else {}))
 
 
 def features_told(score):

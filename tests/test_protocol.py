@@ -9,7 +9,7 @@ from nif_lit.experiments import experiment, trains
 from nif_lit.frechet import as_rgb, kid
 from nif_lit.models import build_model, draw
 from nif_lit.protocol import COARSE, best_s, check_features, choose, factor_of, reference_features, s_of, sample_scores, scored
-from nif_lit.training import config_hash
+from nif_lit.training import config_hash, read_json, write_json
 
 NIF, NF = experiment('digits', 'NIF-8'), experiment('digits', 'NF')
 
@@ -294,3 +294,10 @@ def test_more_samples_stand_beside_fewer(monkeypatch, tmp_path):
     assert {row[0] for row in last['table'][1]} == {'NF (1)', 'NIF-8 (1)', 'training images'}
     for many in ((), ('NF',), ('NIF-8', 'NIF-16')): assert table1.larger(configs, 200) is None
     many = ('NF', 'NIF-8'); assert table1.larger(configs, 300) is None
+
+
+def test_a_score_says_whose_parameters_it_is_of(small, tmp_path):
+    made = sample_scores(NIF, n=40, runs=tmp_path)
+    path, = (tmp_path/NIF.name/'scores').glob('samples-*.json')
+    write_json(path, read_json(path) | dict(test_bits_per_dim=1.25))
+    assert made['test_bits_per_dim'] is None and sample_scores(NIF, n=40, runs=tmp_path)['test_bits_per_dim'] == 1.25
