@@ -158,7 +158,7 @@ def moved(rows, more):
                 versus = [r.get('against', {}).get(sampler, {}).get(where, {}).get('verdict') for r in (rows[model], row)]
                 if None not in versus:
                     compared += 1
-                    if versus[0] != versus[1]: lost.append(f'{model} at {_samples(sampler, where)}: {versus[0]}, {versus[1]}')
+                    if versus[0] != versus[1]: lost.append(f'{model} at {_samples(sampler, where)}: {versus[0]} above, {versus[1]} here')
     return dict(frechet=frechet, kid=kid, kept=compared - len(lost), compared=compared, lost=lost)
 
 
@@ -282,7 +282,7 @@ def larger_told(more, n, change):
     "`larger` and `moved` in the sentences of a caption."
     told = f"What has been scored with the {more['n']:,} samples of the protocol, at the s that the sweeps of the table above chose; ± and the words as there. "
     if change['frechet']: told += f"From {n:,} to {more['n']:,} samples the distances change by {_span(change['frechet'])} and KID × 1000 by {1e3 * min(change['kid']):+.3f} to {1e3 * max(change['kid']):+.3f}, the same seeds; {change['kept']} of {change['compared']} comparisons with the NF keep their verdict{' (not: ' + '; '.join(change['lost']) + ')' if change['lost'] else ''}. "
-    if more['trainings']: told += 'The parameters of these runs were gone, and they were trained again: test bits/dim ' + ', '.join(f'{run} {a:.4f} (first {b:.4f})' for run, (a, b) in more['trainings'].items()) + '; so a change holds another training too.'
+    if more['trainings']: told += 'The parameters of these runs were gone, and they were trained again: test bits/dim ' + ', '.join(f'{run} {a:.4f} (before {b:.4f})' for run, (a, b) in more['trainings'].items()) + '; so a change holds another training too.'
     return told.strip()
 
 

@@ -289,8 +289,8 @@ def test_more_samples_stand_beside_fewer(monkeypatch, tmp_path):
     more, last = record['digits']['larger'], sections[-1]
     assert record['digits']['n'] == 200 and more['n'] == 300 and list(more['rows']) == ['NF', 'NIF-8'] and more['trainings'] == {'NIF-8, seed 0': [1.0, 1.1]}
     assert np.allclose(more['moved']['frechet'], -0.1) and more['moved']['compared'] == 5 + 1 and more['moved']['kept'] == 4
-    assert [text.replace('\u00a0', ' ') for text in more['moved']['lost']] == ['NIF-8 at s = 1, trained: nearer, farther', 'NIF-8 at s = 1, released: nearer, farther']
-    assert last['title'] == 'At n = 300 samples, digits' and 'From 200 to 300 samples the distances change by -10% and' in last['caption'] and 'NIF-8, seed 0 1.0000 (first 1.1000)' in last['caption']
+    assert [text.replace('\u00a0', ' ') for text in more['moved']['lost']] == ['NIF-8 at s = 1, trained: nearer above, farther here', 'NIF-8 at s = 1, released: nearer above, farther here']
+    assert last['title'] == 'At n = 300 samples, digits' and 'From 200 to 300 samples the distances change by -10% and' in last['caption'] and 'NIF-8, seed 0 1.0000 (before 1.1000)' in last['caption']
     assert {row[0] for row in last['table'][1]} == {'NF (1)', 'NIF-8 (1)', 'training images'}
     for many in ((), ('NF',), ('NIF-8', 'NIF-16')): assert table1.larger(configs, 200) is None
     many = ('NF', 'NIF-8'); assert table1.larger(configs, 300) is None
