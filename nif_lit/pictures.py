@@ -361,7 +361,7 @@ def markdown_table(header, rows, widths=None):
     """
     header, rows, numeric = _cells(header, rows)
     if widths is not None and (len(widths) != len(header) or min(widths) < 3): raise ValueError(f'expected {len(header)} widths of 3 or more, got {list(widths)}')
-    header, *rows = ([re.sub('[ \t\r\n]+', ' ', c).strip() for c in cells] for cells in (header, *rows))
+    header, *rows = ([' '.join(c.split()) for c in cells] for cells in (header, *rows))
     joined = [header, *([c.replace(' \u00b1 ', '\u00a0\u00b1\u00a0') for c in cells] for cells in rows)]           # a number stays beside its error, where a page is wide enough
     if sum(2 + max(len(word) for c in column for word in c.split(' ')) for column in zip(*joined)) <= PAGE_WIDTH: header, *rows = joined
     line = lambda cells: '| ' + ' | '.join(c.replace('|', '\\|') for c in cells) + ' |'
