@@ -475,6 +475,6 @@ def with_notes(rows, drop=()):
     "A Markdown table of `verdicts`, with their notes as a numbered list below it, each note once. drop: headings of `HEADER` to leave out."
     notes = [*dict.fromkeys(r['note'] for r in rows if r['note'])]
     kept = [k for k, heading in enumerate(HEADER) if heading not in drop]
-    cells = table([dict(r, note='', ours=r['ours'] + (f"\u00a0<sup>{notes.index(r['note']) + 1}</sup>" if r['note'] else '')) for r in rows])
+    cells = table([dict(r, note='', ours=r['ours'] + (f" <sup>{notes.index(r['note']) + 1}</sup>" if r['note'] else '')) for r in rows])
     told = markdown_table([HEADER[k] for k in kept], [[line[k] for k in kept] for line in cells], [WIDTHS[k] for k in kept])
     return '\n'.join([told, *(f"{'' if k > 1 else chr(10)}{k}. {note}" for k, note in enumerate(notes, 1))])
