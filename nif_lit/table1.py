@@ -145,21 +145,21 @@ def larger(configs, n, shares=None, progress=False):
 
 
 def moved(rows, more):
-    "What more samples change: dict(frechet, kid, kept, compared, lost): the changes of the distance, as shares, and of KID, of each model, sampler and place over the seeds that both have; how many comparisons with the NF keep their verdict, of how many, and which do not."
-    frechet, kid, lost, compared = [], [], [], 0
+    "What more samples change: dict(frechet, kid, kept, compared, lost, fewer): the changes of the distance, as shares, and of KID, of each model, sampler and place over the seeds that both have; how many comparisons with the NF keep their verdict, of how many, and which do not; fewer: whether a row has fewer seeds there, which alone may turn a verdict."
+    frechet, kid, lost, compared, fewer = [], [], [], 0, False
     for model, row in more.items():
         for sampler, at in row['scores'].items():
             for where, many in at.items():
                 few = rows[model]['scores'][sampler].get(where)
                 if few is None: continue
-                each = dict(zip(few['seeds'], zip(few['values'], few['kids'])))
+                each = dict(zip(few['seeds'], zip(few['values'], few['kids']))); fewer |= bool(set(few['seeds']) - set(many['seeds']))
                 both = [(each[k], (f, d)) for k, f, d in zip(many['seeds'], many['values'], many['kids']) if k in each]
                 frechet += [f / f0 - 1 for (f0, _), (f, _) in both]; kid += [d - d0 for (_, d0), (_, d) in both]
                 versus = [r.get('against', {}).get(sampler, {}).get(where, {}).get('verdict') for r in (rows[model], row)]
                 if None not in versus:
                     compared += 1
                     if versus[0] != versus[1]: lost.append(f'{model} at {_samples(sampler, where)}: {versus[0]} above, {versus[1]} here')
-    return dict(frechet=frechet, kid=kid, kept=compared - len(lost), compared=compared, lost=lost)
+    return dict(frechet=frechet, kid=kid, kept=compared - len(lost), compared=compared, lost=lost, fewer=fewer)
 
 
 def floor_at(config, n):
@@ -281,7 +281,7 @@ def _span(values): return f'{min(values):+.0%}' if round(min(values), 2) == roun
 def larger_told(more, n, change):
     "`larger` and `moved` in the sentences of a caption."
     told = f"What has been scored with the {more['n']:,} samples of the protocol, at the s that the sweeps of the table above chose; ± and the words as there. "
-    if change['frechet']: told += f"From {n:,} to {more['n']:,} samples the distances change by {_span(change['frechet'])} and KID × 1000 by {1e3 * min(change['kid']):+.3f} to {1e3 * max(change['kid']):+.3f}, the same seeds; {change['kept']} of {change['compared']} comparisons with the NF keep their verdict{' (not: ' + '; '.join(change['lost']) + ')' if change['lost'] else ''}. "
+    if change['frechet']: told += f"From {n:,} to {more['n']:,} samples the distances change by {_span(change['frechet'])} and KID × 1000 by {1e3 * min(change['kid']):+.3f} to {1e3 * max(change['kid']):+.3f}, the same seeds; {change['kept']} of {change['compared']} comparisons with the NF keep their verdict{' (not: ' + '; '.join(change['lost']) + ')' if change['lost'] else ''}{', where rows above have more seeds' * change['fewer']}. "
     if more['trainings']: told += 'The parameters of these runs were gone, and they were trained again: test bits/dim ' + ', '.join(f'{run} {a:.4f} (before {b:.4f})' for run, (a, b) in more['trainings'].items()) + '; so a change holds another training too.'
     return told.strip()
 

@@ -477,4 +477,4 @@ def with_notes(rows, drop=()):
     kept = [k for k, heading in enumerate(HEADER) if heading not in drop]
     cells = table([dict(r, note='', ours=r['ours'] + (f" <sup>{notes.index(r['note']) + 1}</sup>" if r['note'] else '')) for r in rows])
     told = markdown_table([HEADER[k] for k in kept], [[line[k] for k in kept] for line in cells], [WIDTHS[k] for k in kept])
-    return '\n'.join([told, *(f"{'' if k > 1 else chr(10)}{k}. {note}" for k, note in enumerate(notes, 1))])
+    return '\n\n'.join([told] + ['\n'.join(f'{k}. {note}' for k, note in enumerate(notes, 1))] * bool(notes))
