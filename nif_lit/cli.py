@@ -18,7 +18,7 @@ import typer
 # %% ../nbs/45_command_line.ipynb #ca33d34c
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
                   help='Normalizing flows across dimensions: train, score, sample and embed noisy injective flows (NIF), and reproduce the paper.',
-                  epilog='Examples:   nif_lit reproduce    |    nif_lit train --dataset fashion_mnist --minutes 10    |    nif_lit sample runs/NAME --s 0')
+                  epilog='\b\nExamples:\n  nif_lit reproduce\n  nif_lit train --dataset fashion_mnist --minutes 10\n  nif_lit sample runs/NAME --s 0')
 Quiet = Annotated[bool, typer.Option('--quiet', help='No progress bar.')]
 Folder = Annotated[Optional[Path], typer.Option('--data-folder', help='Folder with the official archives; default: $NIF_LIT_DATA, else tensorflow-datasets.')]
 Run = Annotated[Path, typer.Argument(metavar='RUN', help='A run folder, as `nif_lit train` prints it.')]
@@ -35,7 +35,7 @@ def _version(asked):
 def _options(version: Annotated[bool, typer.Option('--version', help='Print the version and leave.', callback=_version, is_eager=True)] = False): pass
 
 
-@app.command(short_help='Make figures and tables, and a gallery.', epilog='Examples:   nif_lit reproduce    |    nif_lit reproduce table2 fig8    |    nif_lit reproduce fig6 --scale laptop --dataset celeba    |    nif_lit reproduce all --scale laptop')
+@app.command(short_help='Make figures and tables, and a gallery.', epilog='\b\nExamples:\n  nif_lit reproduce\n  nif_lit reproduce table2 fig8\n  nif_lit reproduce fig6 --scale laptop --dataset celeba\n  nif_lit reproduce all --scale laptop')
 def reproduce(names: Annotated[Optional[list[str]], typer.Argument(help='all, table1, table2, fig1 to fig14, deep (12 to 14), off_manifold (5, 6, 10), open_question (the published 1.518), paper_and_code.', show_default=False)] = None,
               scale: Annotated[str, typer.Option(help='smoke (digits, minutes), laptop or paper.')] = os.environ.get('NIF_SCALE') or 'smoke',
               dataset: Annotated[Optional[str], typer.Option(help='Only the runs on that data set.')] = None,
@@ -46,7 +46,7 @@ def reproduce(names: Annotated[Optional[list[str]], typer.Argument(help='all, ta
     reproduce(names or ['all'], scale=scale, dataset=dataset, seeds=seeds, out=out, progress=not quiet, echo=typer.echo)
 
 
-@app.command(short_help='Train models on the same images and compare them.', epilog='Examples:   nif_lit train --dataset fashion_mnist --minutes 10    |    nif_lit train --dataset digits --models NF,NIF-16 --scale smoke    |    nif_lit train --dataset cifar10 --scale paper --coordinator host0:1234 --processes 2 --process-id 0')
+@app.command(short_help='Train models on the same images and compare them.', epilog='\b\nExamples:\n  nif_lit train --dataset fashion_mnist --minutes 10\n  nif_lit train --dataset digits --models NF,NIF-16 --scale smoke\n  nif_lit train --dataset cifar10 --scale paper \\\n      --coordinator host0:1234 --processes 2 --process-id 0')
 def train(dataset: Annotated[Optional[str], typer.Option(help='digits, fashion_mnist, cifar10 or celeba; default: digits at scale smoke, else fashion_mnist.')] = None,
           models: Annotated[str, typer.Option(help='Comma-separated: NF, NIF-M, DeepNIF-M. All see the images that the first one saw.')] = 'NF,NIF-64',
           scale: Annotated[str, typer.Option(help='smoke, laptop or paper: the architecture and the budget.')] = 'laptop',
@@ -89,7 +89,7 @@ def train(dataset: Annotated[Optional[str], typer.Option(help='digits, fashion_m
     echo('\n' + text_table(('model', 'test bits/dim (± SE)', f'{names[0]} − model, paired (± SE)', 'images seen', 'images/s'), rows))
 
 
-@app.command(short_help='Bits per dimension of a trained model, as JSON.', epilog='Example:   nif_lit evaluate runs/NAME --samples 16')
+@app.command(short_help='Bits per dimension of a trained model, as JSON.', epilog='\b\nExample:\n  nif_lit evaluate runs/NAME --samples 16')
 def evaluate(run: Run, samples: Annotated[int, typer.Option(min=1, help='Draws of the importance-weighted bound (deep NIF).')] = 1,
              draws: Annotated[int, typer.Option(min=1, help='Dequantization draws to average.')] = 1, split: Annotated[str, typer.Option(help='train, valid or test.')] = 'test',
              data_folder: Folder = None):
@@ -102,7 +102,7 @@ def evaluate(run: Run, samples: Annotated[int, typer.Option(min=1, help='Draws o
     typer.echo(json.dumps(dict(split=split, bits_per_dim=mean_and_se(bits), n_samples=samples, n_draws=draws), indent=1))
 
 
-@app.command(short_help='Draw samples from a trained model.', epilog='Example:   nif_lit sample runs/NAME --s 0 --n 40 --out manifold.png')
+@app.command(short_help='Draw samples from a trained model.', epilog='\b\nExample:\n  nif_lit sample runs/NAME --s 0 --n 40 --out manifold.png')
 def sample(run: Run, n: Annotated[int, typer.Option(min=1, help='How many.')] = 40, s: Annotated[float, typer.Option(help='Factor of the noise variance; 0: on the manifold.')] = 1.0,
            t: Annotated[float, typer.Option(help='Factor of the prior variance.')] = 1.0, seed: Annotated[int, typer.Option(help='Decides the draws: one seed is one latent and one noise draw for every s and t.')] = 0,
            out: Annotated[Path, typer.Option(help='A .png, or a .npy of uint8 levels (of a model of vectors: a .npy of floats).')] = Path('samples.png')):
@@ -122,7 +122,7 @@ def sample(run: Run, n: Annotated[int, typer.Option(min=1, help='How many.')] = 
     typer.echo(f'{n} samples at s = {s:g}, t = {t:g}: {out}')
 
 
-@app.command(short_help="Embed images in a model's latent space.", epilog='Example:   nif_lit embed runs/NAME --split test --out latents.npy')
+@app.command(short_help="Embed images in a model's latent space.", epilog='\b\nExample:\n  nif_lit embed runs/NAME --split test --out latents.npy')
 def embed(run: Run, split: Annotated[str, typer.Option(help='train, valid or test.')] = 'test', kind: Annotated[str, typer.Option(help='pseudo_inverse (paper 42) or posterior_mean.')] = 'pseudo_inverse',
           out: Annotated[Path, typer.Option(help='A .npy, float32 (n, M).')] = Path('embeddings.npy'), data_folder: Folder = None):
     "Embed a data set's images in the latent space of a trained model."
@@ -137,7 +137,7 @@ def embed(run: Run, split: Annotated[str, typer.Option(help='train, valid or tes
     typer.echo(f'{z.shape[0]} embeddings of {z.shape[1]} dimensions: {out}')
 
 
-@app.command(short_help='Find or fetch a data set and verify it.', epilog='Examples:   nif_lit data digits    |    nif_lit data fashion_mnist --bits 8')
+@app.command(short_help='Find or fetch a data set and verify it.', epilog='\b\nExamples:\n  nif_lit data digits\n  nif_lit data fashion_mnist --bits 8')
 def data(name: Annotated[str, typer.Argument(help='digits, fashion_mnist, cifar10 or celeba.')], bits: Annotated[int, typer.Option(help='Bits per channel, 1 to 8.')] = 3,
          split: Annotated[str, typer.Option(help='official, or pooled (60/20/20, as the released code).')] = 'official', data_folder: Folder = None):
     "Find (or fetch) a data set, verify it, and say what it holds."
