@@ -264,8 +264,8 @@ def sentence(record):
             told = []
             for words, rival in (("the NF's latents", 'NF'), ("as many principal components of the NF's latents", RIVALS[0]), ('as many of the pixels', RIVALS[1])):
                 calls = [d['verdict'] for row in nifs.values() for probe in PROBES if (d := row[probe]['minus'].get(rival.format(row['dims'])))]
-                if calls: told.append(f"better than {words} in {calls.count('better')}, worse in {calls.count('worse')} of {len(calls)} comparisons")
-            if told: text.append(f"The {kind} is {'; '.join(told)}.")
+                if calls: told.append(f"against {words} {', '.join(f'{call} in {k}' for call in ('better', 'worse', 'undecided') if (k := calls.count(call)))} of {len(calls)}")
+            if told: text.append(f"The {kind}, by comparisons {'; '.join(told)}.")
         beyond = beyond_dimension(r)
         text.append(f"Better than all three by both probes: {'; '.join(beyond) or 'none'}.")
         for way, words in (('own labels', 'given the labels that it shows'), ('no labels', 'given none')):

@@ -217,6 +217,9 @@ FIG10 = Figure('fig10', 'Fig. 10', _fig10, partial(draw_sweeps, stem='fig10', wa
 FIGURES = (OFF_MANIFOLD, FIG5, FIG6, FIG10)
 
 # %% ../nbs/34_off_the_manifold.ipynb #8da26b58
+def _span(values, form): return ' to '.join(dict.fromkeys(format(v, form) for v in (min(values), max(values))))
+
+
 def best_is_positive(record):
     "Is there a best s > 0 (Fig. 6)? A sentence per data set and sampler, from the gains in the record."
     said = []
@@ -226,6 +229,8 @@ def best_is_positive(record):
             if not gains: said.append(f'{name}, {sampler} sampler: not run.'); continue
             count = {v: sum(g['verdict'] == v for _, g in gains) for v in ('yes', 'no', 'undecided')}
             edge = sum(g['at_edge'] for _, g in gains)
-            said.append(f"{name}, {sampler} sampler: yes in {count['yes']} of {len(gains)} runs, no in {count['no']}, undecided in {count['undecided']}"
-                        + (f"; in {edge} the last point of the grid was best, so no minimum was seen inside" if edge else '') + ': ' + ', '.join(f"{m} (seed {g['seed']}) √s = {g['factor']:.3g}, {g['name']} {g['ratio']:+.0%}" for m, g in gains) + f" (n = {gains[0][1]['n']:,}).")
+            factors, ratios = ([g[k] for _, g in gains] for k in ('factor', 'ratio'))
+            others = [f"{m} seed {g['seed']} {g['verdict']}" for m, g in gains if g['verdict'] != 'yes']
+            said.append(f"{name}, {sampler} sampler: {', '.join(f'{v} in {k}' for v, k in count.items() if k)} of {len(gains)} runs{' (' + ', '.join(others) + ')' if count['yes'] and others else ''}; best √s {_span(factors, '.3g')}, {gains[0][1]['name']} there against s = 0 {_span(ratios, '+.0%')} (n = {gains[0][1]['n']:,})"
+                        + (f"; in {edge} the last point of the grid was best, so no minimum was seen inside" if edge else '') + '.')
     return said

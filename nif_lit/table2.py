@@ -269,10 +269,11 @@ def sentence(record):
     said, listed = [], False
     for name, rows in record.items():
         judged = {m: r for m, r in rows.items() if r['harm']}
-        words = ', '.join(f"{m} {'' if r['paired']['seeds'] > 1 else 'in this one pair of networks '}{r['harm']} ({r['paired']['mean']:+.4f} ± {max(r['paired']['se'], r['paired']['borrowed'] or 0):.4f}, {r['paired']['seeds']} seed{'s' * (r['paired']['seeds'] > 1)})" for m, r in judged.items())
+        def with_errors(m, r): return f"{m} ({r['paired']['mean']:+.4f} ± {max(r['paired']['se'], r['paired']['borrowed'] or 0):.4f}{', ' + str(r['paired']['seeds']) + ' seeds' if r['paired']['seeds'] > 1 else ''})"
+        words = '; '.join(f'{verdict}: ' + ', '.join(with_errors(m, r) for m, r in judged.items() if r['harm'] == verdict) for verdict in dict.fromkeys(r['harm'] for r in judged.values()))
         ended = [r for m in judged for r in rows[m].get('ended', ()) if r['memory']]
         def told(what, sign): return ', '.join(f"{r['model']} seed {r['seed']} {r[what]['value']:+.4f}" for r in ended if sign * r[what]['value'] > max(MARGIN / 2, 2 * r[what]['se']))
         heart, late = told('memory', 1), told('last_step', -1); listed |= bool(heart or late)
         said.append(f'**{name}**: ' + (words or 'not run') + '.' + (f' Learned by heart beyond the NF: {heart}.' if heart else '') + (f' Stopped at a bad step: {late}.' if late else ''))
     if listed: said.append(f'Memory and last steps are listed from half of the margin, {MARGIN / 2:g} bits/dim, and two standard errors; a bad step is part of the spread over seeds, which pairs of one seed borrow. Whether more training images would take the memory away, or averaged parameters the bad step, was not tried.')
-    return 'NF − model in bits/dim: ' + ' '.join(said)
+    return 'NF − model in bits/dim; where no seeds are named, of one pair of networks.\n\n' + '\n'.join(f'- {s}' for s in said[:len(record)]) + ''.join(f'\n\n{s}' for s in said[len(record):])
