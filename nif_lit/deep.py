@@ -146,7 +146,7 @@ def more_varied(scores):
             higher, lower = (n + sum(signs[what][f'{t:g}'] == sign for t in TEMPERATURES) for n, sign in ((higher, 1), (lower, -1)))
         def parts(reading):
             at = lambda what, sign: ', '.join(f'{t:g}' for t in TEMPERATURES if signs[what][f'{READINGS[reading](t):g}'] == sign)
-            return '; '.join(f"{what} higher at {'t = ' + a if (a := at(what, 1)) else 'no t'}, lower at {'t = ' + b if (b := at(what, -1)) else 'no t'}" for what in signs)
+            return '; '.join(f'{what} ' + (', '.join(f'{word} at t = {ts}' for word, sign in (('higher', 1), ('lower', -1)) if (ts := at(what, sign))) or 'undecided at every t') for what in signs)
         all_of_them = 2 * len(TEMPERATURES)
         answer = 'yes' if higher == all_of_them else 'no, it is less varied' if lower == all_of_them else 'no' if not higher else f'in part, with {higher} of {all_of_them} differences for it and {lower} against'
         told.append(f'More varied than the {other} at t = {", ".join(f"{t:g}" for t in TEMPERATURES)}? {answer[0].upper() + answer[1:]}: {parts("variance")}. With t on the deviation: {parts("deviation")}.')
@@ -178,10 +178,10 @@ def curves(scores):
                 ax.set(xscale='log', xticks=VARIANCES, xticklabels=[f'{t:g}' for t in VARIANCES], xlabel="factor of the prior's variance", title=what)
                 ax.minorticks_off()
             axes[2].plot([v['precision'] for v in by_t.values()], [v['coverage'] for v in by_t.values()], **how)
-            for t, v in by_t.items(): axes[2].annotate(f'{t:g}', (v['precision'], v['coverage']), textcoords='offset points', xytext=(-5, 2) if name.startswith('deep') else (5, 1), ha='right' if name.startswith('deep') else 'left', fontsize=7.5, color='#444444')
+            for t, v in ((t, by_t[t]) for t in (min(by_t), max(by_t))): axes[2].annotate(f'{t:g}', (v['precision'], v['coverage']), textcoords='offset points', xytext=(-5, 2) if name.startswith('deep') else (5, 1), ha='right' if name.startswith('deep') else 'left', fontsize=7.5, color='#444444')
         widest = max(v['precision'] for by_t in scores.values() for v in by_t.values()) or 1.0
         tops = [max(v[what] + 2 * v[f'se_{what}'] for by_t in scores.values() for v in by_t.values()) for what in ('recall', 'coverage', 'coverage')]
-        axes[2].set(xlabel='precision', title='coverage (factor beside)', xlim=(-0.04 * widest, 1.1 * widest))
+        axes[2].set(xlabel='precision', title='coverage along the factor', xlim=(-0.04 * widest, 1.1 * widest))
         for ax, top in zip(axes, tops): ax.set_ylim(-0.04 * (top or 1), 1.06 * (top or 1)); ax.grid(axis='y', color='#e4e4e4', lw=0.8)
         fig.legend(*axes[0].get_legend_handles_labels(), loc='outside upper left', ncols=len(scores), title=None)
         fig.draw_without_rendering(); fig.set_layout_engine('none')
@@ -236,7 +236,7 @@ def deep_draw(configs, out, progress):
         any_score = next(iter(next(iter(scores.values())).values()))
         gaps = [(f'deep NIF − {other}', what, *(f'{g["difference"]:+.4f} ± {g["se"]:.4f}' for g in by_t.values())) for other, found in compared.items() for what, by_t in found.items()]
         table = [(label_of(m), f'{t:g}', f'{v["recall"]:.3f} ± {v["se_recall"]:.3f}', f'{v["coverage"]:.3f} ± {v["se_coverage"]:.3f}', f'{v["precision"]:.3f}', f'{v["frechet"]:.3g}', f'{1e3 * v["kid"]:.2f} ± {1e3 * v["se_kid"]:.2f}', f'{v["n"]:,}') for m, by_t in scores.items() for t, v in by_t.items()]
-        sections.append(dict(title=f'More varied? {dataset}', png=f'deep_{dataset}_variation.png', alt='Recall and coverage against the factor of the variance, 1 to 16, for each model, with bars of two standard errors; and coverage against precision, the factor beside each point.',
+        sections.append(dict(title=f'More varied? {dataset}', png=f'deep_{dataset}_variation.png', alt='Recall and coverage against the factor of the variance, 1 to 16, for each model, with bars of two standard errors; and coverage against precision, the factor beside the first and the last point.',
                              table=(('model', 'variance ×', 'recall (± SE)', 'coverage (± SE)', 'precision', any_score['frechet_name'], any_score['kid_name'] + ' × 1000 (± SE)', 'n'), table),
                              caption=f'{sentence}\n\n{any_score["n"]:,} samples each against {any_score["n_reference"]:,} test images, {any_score["k"]} neighbours. {any_score.get("features", "")}{models_told(next(iter(models.values())))}One seed; the errors hold the test images and the draw of samples, as far as other draws of models of this data set tell (page [26](26_protocol.ipynb)), and not another training.'))
         if gaps: sections.append(dict(title=f'Differences of recall and coverage, {dataset}', table=(('difference', 'of', *(f'variance × {t:g}' for t in VARIANCES)), gaps), caption='± the standard errors of both, taken as independent. t = 2 and 4 multiply the variance by 2 and 4 as the text has it, by 4 and 16 as the released code has it.'))

@@ -131,7 +131,7 @@ POOLS = {'avg': average_pool, 'max': max_pool, 'max/2': max_pool_halving}
 
 @documented
 class Conv(nnx.Module):
-    "ReLU(W * x + b), (n, h, w, C_in) -> (n, h', w', C_out): `weight` (kh, kw, C_in, C_out), `bias` (C_out,), with batch norm in them. Zeros without `rng`."
+    "`ReLU(W * x + b)`, (n, h, w, C_in) -> (n, h', w', C_out): `weight` (kh, kw, C_in, C_out), `bias` (C_out,), with batch norm in them. Zeros without `rng`."
     def __init__(self, C_in, C_out, kernel=(1, 1), *, stride=1, padding='SAME', rng=None):
         shape = *kernel, C_in, C_out
         self.weight = nnx.Param(jnp.zeros(shape) if rng is None else jnp.asarray(rng.normal(0, math.sqrt(2 / math.prod(shape[:3])), shape), jnp.float32))

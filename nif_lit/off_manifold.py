@@ -122,7 +122,7 @@ def sweep_figure(curves, nf=None):
     return fig
 
 
-HEADER = ('model', 'sampler', 'best √s', 'distance there', 'at s = 0', 'KID × 1000, change', 'better than s = 0?')
+HEADER = ('model', 'sampler', 'best √s (of so many tried)', 'distance there', 'at s = 0', 'KID × 1000, change', 'better than s = 0?')
 
 
 def cells_of(gains, models):

@@ -80,11 +80,12 @@ def sweep_figure(sweeps, floor):
     name = next(iter(sweeps.values()))[0]['name']
     with style():
         fig = Sheet(figsize=(5.2, 6.6), layout='constrained'); axes = fig.subplots(3, 1, sharex=True); colours = label_colours(sweeps)
-        for ax, what, title in zip(axes, ('frechet', 'kid', 'precision'), (f'{name} (lower is nearer)', 'KID ± SE (lower is nearer)', 'precision (samples among the data)')):
+        for ax, what, title in zip(axes, ('frechet', 'kid', 'precision'), (f'{name} (lower is nearer)', 'KID × 1000 ± SE (lower is nearer)', 'precision (samples among the data)')):
             for label, points in sweeps.items():
-                t, y = [p['t'] for p in points], [p[what] for p in points]
-                ax.errorbar(t, y, yerr=[p['se'] for p in points] if what == 'kid' else None, color=colours[label], lw=1.8, marker='o', ms=3.5, capsize=2.5, ls='--' if label.endswith('s = 0') else '-', label=label)
-            ax.axhline(floor[what], color=COLOURS['reference'], ls=':', lw=1.2, label=f"training images, n = {floor['n']:,}")
+                unit = 1e3 if what == 'kid' else 1.0
+                t, y = [p['t'] for p in points], [unit * p[what] for p in points]
+                ax.errorbar(t, y, yerr=[unit * p['se'] for p in points] if what == 'kid' else None, color=colours[label], lw=1.8, marker='o', ms=3.5, capsize=2.5, ls='--' if label.endswith('s = 0') else '-', label=label)
+            ax.axhline(unit * floor[what], color=COLOURS['reference'], ls=':', lw=1.2, label=f"training images, n = {floor['n']:,}")
             ax.axvline(1, color='#cccccc', lw=0.8, zorder=0)
             ax.set_title(title); ax.grid(axis='y', color='#e4e4e4', lw=0.8); ax.set_axisbelow(True)
         axes[-1].set(xscale='log', xlabel='t on the variance; in brackets the same t on the deviation')
@@ -114,11 +115,11 @@ def judge(nf, row, equal=None):
                 verdict='stays better' if all(sure[0]) else 'stays worse' if all(sure[1]) else 'undecided')
 
 # %% ../nbs/33_temperature.ipynb #e818bcad
-HEADER = ('row', 't (√t)', 'latent variance, ×', 'distance', 'KID × 1000 (± SE)', 'precision', 'recall', 'coverage', 'n', 'seed')
+HEADER = ('row', 't (√t)', 'latent variance, ×', 'distance', 'KID × 1000 (± SE)', 'precision', 'recall', 'coverage')
 
 
-def _table_row(label, p, factor, seed):
-    return (label, f'{p["t"]:.3g} ({math.sqrt(p["t"]):.2f})', f'{factor:.2f}', f'{p["frechet"]:.4g}', f'{1e3 * p["kid"]:z.2f} ± {1e3 * p["se"]:.2f}', f'{p["precision"]:.2f}', f'{p["recall"]:.2f}', f'{p["coverage"]:.2f}', p['n'], seed)
+def _table_row(label, p, factor):
+    return (label, f'{p["t"]:.3g} ({math.sqrt(p["t"]):.2f})', f'{factor:.2f}', f'{p["frechet"]:.3f}', f'{1e3 * p["kid"]:z.2f} ± {1e3 * p["se"]:.2f}', f'{p["precision"]:.2f}', f'{p["recall"]:.2f}', f'{p["coverage"]:.2f}')
 
 
 def _one_dataset(dataset, configs, out, progress):
@@ -136,7 +137,7 @@ def _one_dataset(dataset, configs, out, progress):
     runs = {label: (config, s) for label, config, s in rows}
     for label, config, s in rows:
         if label not in sweeps: table.append((label, 'not run', *[''] * (len(HEADER) - 2))); continue
-        table += [_table_row(label, p, variance_factor(shares[label], p['t'], s), config.seed) for p in sweeps[label]]
+        table += [_table_row(label, p, variance_factor(shares[label], p['t'], s)) for p in sweeps[label]]
     nf = runs['NF'][0]
     for label, points in sweeps.items():
         if label == 'NF' or 'NF' not in sweeps: continue
@@ -145,15 +146,15 @@ def _one_dataset(dataset, configs, out, progress):
             factor, name = round(variance_factor(shares[label], HOT, runs[label][1]), 4), f'NF, as hot as {label} at t = {HOT:g}'
             if may_score(nf) or scored(nf, n=SIZES[nf.scale]['sweep'], t=factor, s=1.0):
                 equal = _point(nf, factor, 1.0)
-                table.append(_table_row(name, equal, equal['t'], nf.seed))
+                table.append(_table_row(name, equal, equal['t']))
             else: table.append((name, 'not run', *[''] * (len(HEADER) - 2)))
         judged[label] = judge(sweeps['NF'], points, equal)
-    table.append(('training images', '', '', f'{floor["frechet"]:.4g}', f'{1e3 * floor["kid"]:z.2f} ± {1e3 * floor["se"]:.2f}', f'{floor["precision"]:.2f}', f'{floor["recall"]:.2f}', f'{floor["coverage"]:.2f}', floor['n'], ''))
+    table.append(('training images', '', '', f'{floor["frechet"]:.3f}', f'{1e3 * floor["kid"]:z.2f} ± {1e3 * floor["se"]:.2f}', f'{floor["precision"]:.2f}', f'{floor["recall"]:.2f}', f'{floor["coverage"]:.2f}'))
     header, about = HEADER, ''
     if sweeps:
         config, s = runs[next(iter(sweeps))]; one = sample_scores(config, n=n, t=1.0, s=s)
         header = tuple(one['frechet']['name'] if h == 'distance' else h.replace('KID', one['kid']['name']) for h in HEADER)
-        about = f"{n:,} samples a row against {one['n_reference']:,} test images at {one['bits']} bits. {features_told(one)}{models_told(config)}"
+        about = f"Seed {config.seed}, {n:,} samples a row (training images: {floor['n']:,}) against {one['n_reference']:,} test images at {one['bits']} bits. {features_told(one)}{models_told(config)}"
         save_png(sweep_figure(sweeps, floor), out/f'fig1-{dataset}-sweep.png')
     sections.append(dict(title=f'Distance against t: {dataset}', **(dict(png=f'fig1-{dataset}-sweep.png') if sweeps else {}), table=(header, table), alt='Three curves against t, for the NF and the NIF on and off its manifold: Fréchet distance, KID with standard errors, precision.',
         caption='Hot samples that stay in the data keep low distances and a high precision to the right of t = 1. If temperature did nothing the lines would be flat; if both models took it equally the lines would rise together.\n\nThe third column says by how much the total variance of the latent has grown since t = 1. ' + about + (f"Other draws of {apart['n']:,} samples move precision by {apart['precision']:.3f}, recall by {apart['recall']:.3f}, coverage by {apart['coverage']:.3f} (one deviation, {apart['pairs']} pairs of scores of this data set)." if apart else '')))

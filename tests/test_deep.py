@@ -21,7 +21,7 @@ def test_each_reading_of_t_has_its_own_answer():
     hot = scores(0.5, 0.5) | {16.0: dict(recall=0.4, coverage=0.7, se_recall=0.01, se_coverage=0.01)}
     record, sentence = more_varied({'NIF-16': scores(0.5, 0.5), 'DeepNIF-16': hot})
     first, second = sentence.split(' With t on the deviation: ')
-    assert 'No: recall higher at no t, lower at no t; coverage higher at no t' in first and second == 'recall higher at no t, lower at t = 4; coverage higher at t = 4, lower at no t.'
+    assert 'No: recall undecided at every t; coverage undecided at every t' in first and second == 'recall lower at t = 4; coverage higher at t = 4.'
     assert record['NIF-16']['coverage']['16']['difference'] == pytest.approx(0.2)
 
 
