@@ -2,6 +2,7 @@
 import json
 import re
 import tomllib
+from collections import Counter
 from pathlib import Path
 import jax
 import numpy as np
@@ -12,7 +13,7 @@ from nif_lit.experiments import PAPER_MODELS, experiment, published
 from nif_lit.glow import FlowSteps
 from nif_lit.models import build_model
 from nif_lit.paper_and_code import CANDIDATES, bits_at, candidates, draw_differences, needs
-from nif_lit.verdicts import _mean_change, accept, changed, judge, table, verdicts, with_notes
+from nif_lit.verdicts import _mean_change, accept, at_a_glance, changed, judge, table, verdicts, with_notes
 
 SETS = ('fashion_mnist', 'cifar10', 'celeba')
 TABLES = {'table1': ('42.77 78.58 63.07', '23.97 80.15 30.96', '23.23 79.38 34.46', '24.84 78.44 33.95', '25.34 77.47 35.96'),                     # row by row, as printed
@@ -357,7 +358,21 @@ def test_what_rows_were_lent_adds_up_beside_rows_that_were_lent_nothing(alone):
 def test_notes_stand_below_their_table_each_once():
     row = dict(source='a (Table 2)', published='1.0', ours='1.1', scale='laptop', gap='+0.1', accept_if='within ±0.2', verdict='reproduced')
     told = with_notes([row | dict(note='one seed'), row | dict(note='', ours='1.2'), row | dict(note='two | seeds', ours='1.3'), row | dict(note='one seed', ours='1.4')], drop=('gap',))
-    table, notes = told.split('\n\n')
+    above, table, notes = told.split('\n\n')
+    assert above == 'All at laptop scale; reproduced if within ±0.2.' and 'accept if' not in table and 'scale' not in table
     assert notes == '1. one seed\n2. two | seeds' and 'gap' not in table and '+0.1' not in table and table.count('\n') == 5
     assert [line.split(' | ')[2] for line in table.split('\n')[2:]] == ['1.1 <sup>1</sup>', '1.2', '1.3 <sup>2</sup>', '1.4 <sup>1</sup>']
     assert with_notes([row | dict(note='')]).count('\n') == 2
+    apart = with_notes([row | dict(note='', gap=''), row | dict(note='', gap='', scale='paper', accept_if='within ±0.3')])
+    assert apart.startswith('| quantity') and 'laptop' in apart and 'within ±0.3' in apart and 'gap' not in apart
+
+
+def test_every_row_of_its_own_is_in_one_cell_at_a_glance(tmp_path):
+    rows = verdicts(tmp_path); own = [r for r in rows if accept()[r['rule']]['comparison'] != 'share']
+    for k, r in enumerate(own): r['verdict'] = ('reproduced', 'near', 'not reproduced', 'not run')[k % 4]
+    counted = Counter()
+    for line in at_a_glance(rows).split('\n')[2:]:
+        for cell in line.split(' | ')[1:]:
+            for found, number, verdict in re.findall(r'([●◐○–])(?: (\d+))? (not reproduced|not run|reproduced|near)', cell):
+                assert found == dict(zip(('reproduced', 'near', 'not reproduced', 'not run'), '●◐○–'))[verdict]; counted[verdict] += int(number or 1)
+    assert counted == Counter(r['verdict'] for r in own)
