@@ -116,12 +116,13 @@ def known_sums(folder):
     return Path(folder), {}
 
 
-def verified(path, md5=OFFICIAL_MD5, required=True):
-    "The bytes of a file whose checksum is right. Raises `DataError` naming file, expected and actual checksum; `required`: also when no checksum is known."
+def verified(path, md5=None, required=True):
+    "The bytes of a file whose checksum is right. Raises `DataError` naming file, expected and actual checksum; `required`: also when no checksum is known. md5: dict name -> checksum, default `OFFICIAL_MD5`."
     path = Path(path)
     if not path.is_file(): raise DataError(f'{path.name} is missing from {path.parent}')
     raw, (place, sums) = path.read_bytes(), known_sums(path.parent)
     name = path.relative_to(place).as_posix()
+    md5 = OFFICIAL_MD5 if md5 is None else md5
     kind, expected = ('md5', md5[path.name]) if path.name in md5 else ('sha256', sums.get(name))
     if expected is None:
         if required: raise DataError(f'no checksum is known for {path.name}: put the SHA256SUMS that came with it beside it')
@@ -152,7 +153,7 @@ def _nothing(folder, data, wanted, places):
     return DataError(f'the data folder {folder} holds no {data}: looked there and in its {" and ".join(places)} for {wanted}; put them there, name another folder in NIF_LIT_DATA, or unset it to let tensorflow-datasets fetch the set; if the folder is there for the FID weights, name it in NIF_LIT_FID instead')
 
 
-def read_fashion_mnist(folder, md5=OFFICIAL_MD5):
+def read_fashion_mnist(folder, md5=None):
     "(train, labels, test, labels) from the four official gzipped IDX files."
     place = _place(folder, *(places := ('fashion_mnist', 'FashionMNIST/raw')))
     if not any(place.glob('*-ubyte.gz')): raise _nothing(folder, 'Fashion-MNIST', 'the four official files, train-images-idx3-ubyte.gz and so on', places)
@@ -173,7 +174,7 @@ def _strip(raw):
     return image.reshape(-1, 32, 32, 3)
 
 
-def read_cifar10(folder, md5=OFFICIAL_MD5):
+def read_cifar10(folder, md5=None):
     "(train, labels, test, labels) from cifar-10-binary.tar.gz, its unpacked folder with a SHA256SUMS, or the lossless strips with a SHA256SUMS. Never from the pickled python version."
     place = _place(folder, *(places := ('cifar10', 'cifar-10-batches-bin')))
     archive = next((p/'cifar-10-binary.tar.gz' for p in (place, Path(folder)) if (p/'cifar-10-binary.tar.gz').exists()), None)
@@ -219,7 +220,7 @@ def _sums_known(name, folder):
     return all(path.relative_to(place).as_posix() in sums for path in aligned.glob('*.jpg'))
 
 
-def read_celeba(folder, md5=OFFICIAL_MD5):
+def read_celeba(folder, md5=None):
     "(train, None, test, None) from `img_align_celeba/*.jpg` with list_eval_partition.txt (its parts 0 and 1 train, 2 test), or from the tiled form with a SHA256SUMS."
     from PIL import Image
     place = _place(folder, *(places := ('celeba', 'celeba64')))

@@ -362,8 +362,10 @@ class Figure:
 
 
 def trains():
-    "May a figure train what it lacks? Not with NIF_LIT_TRAIN=0."
-    return os.environ.get('NIF_LIT_TRAIN', '1') != '0'
+    "May a figure train what it lacks? Not with NIF_LIT_TRAIN=0 (or false, no, off). Raises `ValueError` for a value that is neither that nor 1, true, yes or on."
+    said = os.environ.get('NIF_LIT_TRAIN', '').strip().lower()
+    if said not in ('', '0', 'false', 'no', 'off', '1', 'true', 'yes', 'on'): raise ValueError(f'NIF_LIT_TRAIN must be 0 or 1, got {said!r}')
+    return said not in ('0', 'false', 'no', 'off')
 
 
 def may_score(config, *, runs=None):

@@ -65,6 +65,7 @@ def resize_matrix(n, size=299):
     R = np.zeros((size, n), np.float32)
     np.add.at(R, (np.arange(size), low), 1 - (at - low))
     np.add.at(R, (np.arange(size), np.minimum(low + 1, n - 1)), at - low)
+    R.setflags(write=False)                                                                          # one array for all callers
     return R
 
 
@@ -134,8 +135,8 @@ class Conv(nnx.Module):
     "`ReLU(W * x + b)`, (n, h, w, C_in) -> (n, h', w', C_out): `weight` (kh, kw, C_in, C_out), `bias` (C_out,), with batch norm in them. Zeros without `rng`."
     def __init__(self, C_in, C_out, kernel=(1, 1), *, stride=1, padding='SAME', rng=None):
         shape = *kernel, C_in, C_out
-        self.weight = nnx.Param(jnp.zeros(shape) if rng is None else jnp.asarray(rng.normal(0, math.sqrt(2 / math.prod(shape[:3])), shape), jnp.float32))
-        self.bias = nnx.Param(jnp.zeros(C_out))
+        self.weight = nnx.Param(jnp.zeros(shape, jnp.float32) if rng is None else jnp.asarray(rng.normal(0, math.sqrt(2 / math.prod(shape[:3])), shape), jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(C_out, jnp.float32))
         self.stride, self.padding = stride, padding
 
     def __call__(self, x):
@@ -461,18 +462,24 @@ def _overflows(what, values, sides):
     if not all(np.isfinite(v).all() for v in values): raise ValueError(f'{what} of numbers as large as {max(np.abs(side).max() for side in sides):.3g} is beyond float64; divide both sides by one number')
 
 
+def _from_roots(difference, traces, product, sides):
+    "The squared distance from the difference of the means, both traces, and R₁ᵀR₂ of any two factors with RᵢRᵢᵀ = Cᵢ: tr (C₁C₂)^½ is the sum of its singular values."
+    with np.errstate(over='ignore', invalid='ignore'): between = difference @ difference
+    _overflows('the Fréchet distance', (between, traces, product), sides)
+    return max(0.0, float(between + traces - 2 * np.linalg.svd(product, compute_uv=False).sum()))
+
+
 def gaussian_frechet(mean1, C1, mean2, C2):
     "Squared Fréchet distance of two normal distributions: means (d,), covariances (d, d), float64; never below 0. Raises `ValueError` for other shapes, for what is no covariance, and for numbers too large."
     (mean1, C1), (mean2, C2) = (_moments(m, C, side) for m, C, side in ((mean1, C1, 'first'), (mean2, C2, 'second')))
     if len(mean1) != len(mean2): raise ValueError(f'both distributions must have one dimension, got {len(mean1)} and {len(mean2)}')
-    w, V = np.linalg.eigh(C1)
-    for side, values in (('first', w), ('second', np.linalg.eigvalsh(C2))):
-        if values[0] < -1e-9 * np.abs(values).max(): raise ValueError(f'the {side} covariance has an eigenvalue of {values[0]:.3g}, below 0')
-    root = (V * np.sqrt(np.maximum(w, 0))) @ V.T
-    with np.errstate(over='ignore', invalid='ignore'): between, product = (mean1 - mean2) @ (mean1 - mean2), root @ C2 @ root
-    _overflows('the Fréchet distance', (between, product), (mean1, np.sqrt(np.abs(C1)), mean2, np.sqrt(np.abs(C2))))
-    cross = np.sqrt(np.maximum(np.linalg.eigvalsh(product), 0)).sum()
-    return max(0.0, float(between + np.trace(C1) + np.trace(C2) - 2 * cross))
+    roots = []
+    for side, C in (('first', C1), ('second', C2)):
+        w, V = np.linalg.eigh(C)
+        if w[0] < -1e-9 * np.abs(w).max(): raise ValueError(f'the {side} covariance has an eigenvalue of {w[0]:.3g}, below 0')
+        w = np.where(w > len(w) * np.finfo(float).eps * w[-1], w, 0.0)                                # what rounding left where the covariance is singular: its root would be a hundred million times as large
+        roots.append((V * np.sqrt(w)) @ V.T)
+    return _from_roots(mean1 - mean2, np.trace(C1) + np.trace(C2), roots[0] @ roots[1], (mean1, np.sqrt(np.abs(C1)), mean2, np.sqrt(np.abs(C2))))
 
 
 def _both(samples, reference, least=2):
@@ -495,9 +502,16 @@ def frechet_distance(samples, reference):
     """
     a, b = _both(samples, reference)
     C = lambda f: np.cov(f, rowvar=False).reshape(f.shape[1], f.shape[1])
-    with np.errstate(over='ignore', invalid='ignore'): moments = a.mean(0), C(a), b.mean(0), C(b)
+    told = dict(name=_name('FID', a.shape[1]), n=len(a), n_reference=len(b))
+    with np.errstate(over='ignore', invalid='ignore'):
+        if min(len(a), len(b)) <= a.shape[1]:                                                        # a covariance is singular: its factor is in the rows themselves
+            A, B = ((f - f.mean(0)) / math.sqrt(len(f) - 1) for f in (a, b))
+            means, traces = a.mean(0) - b.mean(0), (A * A).sum() + (B * B).sum()
+            A, B = (F if len(F) <= F.shape[1] else np.linalg.qr(F, mode='r') for F in (A, B))
+            return told | dict(value=_from_roots(means, traces, A @ B.T, (a, b)))
+        moments = a.mean(0), C(a), b.mean(0), C(b)
     _overflows('the Fréchet distance', moments, (a, b))
-    return dict(name=_name('FID', a.shape[1]), value=gaussian_frechet(*moments), n=len(a), n_reference=len(b))
+    return told | dict(value=gaussian_frechet(*moments))
 
 # %% ../nbs/23_frechet.ipynb #02102ba1
 def _kernel_sums(a, b, within=False, chunk=1000):

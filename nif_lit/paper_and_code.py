@@ -349,7 +349,7 @@ DIFFERENCES = {
     'split': ('data split', 'not said', 'pooled, 60/20/20; CelebA loader ignores it, so its validation part is mostly training images', "official; `split='pooled'` on request"),
     'crop': ('CelebA crop', 'not said', 'every second pixel, then rows [26:−19], columns [12:−13]', 'the same'),
     'umap': ('Fig. 2', 'supervised UMAP of the test set', 'labels given; test and validation, 24,000 images', 'both kinds of UMAP; probes decide'),
-    'deep': ('deep NIF', '10 couplings, 3 hidden layers of 1024, M = 128', '5 couplings, the same layers, 24 steps, M = 512, bound with 16 draws', 'sizes by scale; K = 1, 16 and 64 reported'),
+    'deep': ('deep NIF', '10 couplings, a 4-layer MLP of 1024 units (read as 3 hidden layers), M = 128', '5 couplings, the same layers, 24 steps, M = 512, bound with 16 draws', 'sizes by scale; K = 1, 16 and 64 reported'),
 }
 ELSEWHERE = {'constant': '[43](43_errata.ipynb): (M/2) log 2π', 'images': '[23](23_frechet.ipynb): the path alone', 'levels': '[11](11_glow.ipynb)', 'best_s': '[34](34_off_the_manifold.ipynb)', 'pixels': 'nothing to measure: the same', 'crop': 'nothing to measure: the same', 'convolution': 'not measured: the kit has no switch; either can be any invertible matrix, up to the scales of its columns in the released form', 'umap': '[36](36_embeddings.ipynb)', 'deep': '[37](37_deep_nif.ipynb)'}
 

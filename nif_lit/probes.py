@@ -96,6 +96,7 @@ def nearest_labels(rows, labels, queries, k):
     from sklearn.neighbors import NearestNeighbors
     if not 1 <= (k := whole('k', k)) <= len(rows): raise ValueError(f'k must lie between 1 and the {len(rows)} rows, got {k}')
     if np.shape(labels) != (len(rows),): raise ValueError(f'expected {len(rows)} labels, got shape {np.shape(labels)}')
+    if np.asarray(rows).dtype == np.float64: rows, queries = (np.asarray(x) - np.mean(rows, 0) for x in (rows, queries))          # squares far from 0 would hide small distances
     return np.asarray(labels)[NearestNeighbors(n_neighbors=k, algorithm='brute').fit(rows).kneighbors(queries, return_distance=False)]
 
 
@@ -104,7 +105,8 @@ def vote(found):
     found = np.asarray(found)
     if found.ndim != 2 or 0 in found.shape: raise ValueError(f'expected labels (n, k), got {found.shape}')
     found = _labels('vote', found.ravel(), found.size).reshape(found.shape)
-    return (found[..., None] == np.arange(found.max() + 1)).sum(1).argmax(-1)
+    names, at = np.unique(found, return_inverse=True); at = at.reshape(found.shape)
+    return names[(at[..., None] == np.arange(len(names))).sum(1).argmax(-1)]
 
 
 def _scored(probe, features, correct, valid_accuracy, **chosen):
@@ -262,7 +264,7 @@ def umap_embedding(features, labels=None, *, seed=0, n_neighbors=15, min_dist=0.
     Points whose label is given are drawn towards their class, whatever their features: look at hidden ones only. Raises `ValueError` for NaN, too few points, labels that are not whole numbers from -1, n_neighbors below 2, or a seed below 0.
     """
     x, n_neighbors, seed = np.ascontiguousarray(features, np.float32), whole('n_neighbors', n_neighbors, 2), whole('seed', seed, 0)
-    if x.ndim != 2 or len(x) <= n_neighbors: raise ValueError(f'expected features (n, dims) with more than {n_neighbors} rows, got {x.shape}')
+    if x.ndim != 2 or len(x) <= (least := max(n_neighbors, 3)): raise ValueError(f'expected features (n, dims) with more than {least} rows, got {x.shape}')
     if not np.isfinite(x).all(): raise ValueError('features hold NaN or infinite values')
     labels = None if labels is None else _labels('umap_embedding', labels, len(x), -1)
     with warnings.catch_warnings():

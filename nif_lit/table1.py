@@ -14,6 +14,7 @@ from .experiments import Figure, another_training, by_dataset, by_model, finishe
 from .models import parse_name
 from .pictures import COLOURS, label_colours, save_png, style
 from .protocol import MEANINGS, SAMPLERS, SHARES, SIZES, best_s, best_t, dims_at, draws_apart, features_told, floor_of, grid_at_hand, grid_of, sample_scores, scored, t_at_hand
+from .table2 import coverage
 
 # %% ../nbs/31_fid.ipynb #e9f40467
 WHERE = ('0', 'best', '1')
@@ -75,18 +76,18 @@ def _verdict(kid, se): return 'nearer' if kid < -2 * se else 'farther' if kid > 
 
 
 def _compared(record):
-    "(kind, comparison) of all that `against` compared in a record of Table 1: kind 'against' (the NF), 'tuned' (the NF at its best t) or 'gain' (the NIF's own s = 0)."
+    "(kind, comparison, again) of all that `against` compared in a record of Table 1: kind 'against' (the NF), 'tuned' (the NF at its best t) or 'gain' (the NIF's own s = 0); again: the same images stand there twice, since at s = 0 both samplers are one."
     for row in (row for found in record.values() for row in found['rows'].values()):
         for kind in ('against', 'tuned', 'gain'):
             for sampler, by in row.get(kind, {}).items():
-                yield from ((kind, v) for v in (by.values() if kind == 'against' else [by]))
+                yield from ((kind, v, kind == 'against' and where == '0' and sampler != 'trained') for where, v in (by.items() if kind == 'against' else [(None, by)]))
 
 
 def seeds_share(record):
-    "dict kind -> by what share of the KID that it is held against a difference moves from one trained pair to the next: the deviation over seeds, of models that have several, pooled over samplers and places; {} without any."
+    "dict kind -> by what share of the KID that it is held against a difference moves from one trained pair to the next: the deviation over seeds, of models that have several, pooled over samplers and places, s = 0 once; {} without any."
     shares = {}
-    for kind, v in _compared(record):
-        if v['sd_seeds'] is not None and v.get('base', 0) > 0: shares.setdefault(kind, []).append(v['sd_seeds'] / v['base'])
+    for kind, v, again in _compared(record):
+        if not again and v['sd_seeds'] is not None and v.get('base', 0) > 0: shares.setdefault(kind, []).append(v['sd_seeds'] / v['base'])
     return {kind: math.sqrt(sum(x ** 2 for x in found) / len(found)) for kind, found in shares.items()}
 
 
@@ -95,7 +96,7 @@ def borrow(record, shares):
 
     The share, and not the difference itself, is what one data set can lend another: CelebA's KID is some times that of Fashion-MNIST.
     """
-    for kind, v in _compared(record):
+    for kind, v, _ in _compared(record):
         if v['seeds'] == 1:
             own = v.get('se_images', v['se'])
             v |= dict(se_images=own, se=(se := max(own, shares.get(kind, 0.0) * abs(v.get('base', 0)))), verdict=_verdict(v['kid'], se))
@@ -151,7 +152,7 @@ def moved(rows, more):
         for sampler, at in row['scores'].items():
             for where, many in at.items():
                 few = rows[model]['scores'][sampler].get(where)
-                if few is None: continue
+                if few is None or (where == '0' and sampler != 'trained'): continue                       # at s = 0 both samplers are one
                 each = dict(zip(few['seeds'], zip(few['values'], few['kids']))); fewer |= bool(set(few['seeds']) - set(many['seeds']))
                 both = [(each[k], (f, d)) for k, f, d in zip(many['seeds'], many['values'], many['kids']) if k in each]
                 frechet += [f / f0 - 1 for (f0, _), (f, _) in both]; kid += [d - d0 for (_, d0), (_, d) in both]
@@ -258,7 +259,7 @@ def borrowed_told(rows, shares):
     "What stands in for the seeds that a model of one seed lacks, in a sentence, or ''."
     if all(len(r['seeds']) > 1 for r in rows.values()): return ''
     if 'against' not in shares: return 'For one seed these are over images alone, and another training may decide otherwise. '
-    return f"A model of one seed borrows what seeds do to the one that has several, {shares['against']:.1%} of the NF's KID (one deviation), if that is more than its own error. "
+    return f"A model of one seed borrows what seeds do to the one that has several, {shares['against']:.1%} of the NF's KID (one deviation), if that is more than its own error{f', and {tuned:.1%} against the NF at its best t' if (tuned := shares.get('tuned')) else ''}{f'; two such deviations, from {k} seeds, hold {coverage(k):.0%}' if (k := max(len(r['seeds']) for r in rows.values())) > 1 else ''}. "
 
 
 def apart_told(apart):
@@ -272,7 +273,7 @@ def asked_told(asked, n):
     alike = {}
     for m, v in asked['points'].items(): alike.setdefault(tuple(v), []).append(m)
     told = ([f"{n:,} samples in place of {asked['n']:,}"] if asked['n'] else []) + [f"{k} values of √s in place of {full} ({', '.join(models)}{f', {few} of {seeds} seeds' * (few < seeds)})" for (k, full, few, seeds), models in alike.items()]
-    return f"Less than the protocol asks for: {' and '.join(told)}, since that is what has been scored; one score of {n:,} took {asked['seconds']:.0f} s (median). "
+    return f"Less than the protocol asks for: {' and '.join(told)}, for time on two cores; one score of {n:,} took {asked['seconds']:.0f} s (median). "
 
 
 def _span(values): return f'{min(values):+.0%}' if round(min(values), 2) == round(max(values), 2) else f'{min(values):+.0%} to {max(values):+.0%}'
@@ -328,6 +329,13 @@ def _counts(rows, sampler, where):
     return found, {v: sum(d['verdict'] == v for d in found.values()) for v in ('nearer', 'farther', 'undecided')}
 
 
+def _inside(found, sampler, where):
+    "The precision of the NIFs at one s beside that of the NF, in words, or ''."
+    nf = found['rows'].get('NF', {}).get('scores', {}).get('trained', {}).get('1', {}).get('precision')
+    own = [p for m, r in found['rows'].items() if m != 'NF' and (p := r['scores'].get(sampler, {}).get(where, {}).get('precision')) is not None]
+    return f'; precision {min(own):.2f} to {max(own):.2f}, the NF {nf:.2f}' if own and nf is not None else ''
+
+
 AGAINST_NF = {'nearer': 'nearer to the data than the NF', 'farther': 'farther from the data than the NF', 'undecided': 'undecided against the NF'}
 
 
@@ -338,7 +346,7 @@ def on_the_manifold(record):
         for sampler, where, place in (('trained', '0', 'on the manifold (s = 0, either sampler)'), ('trained', 'best', 'at the best s, trained density'), ('released', 'best', 'at the best s, released sampler')):
             versus, counts = _counts(found['rows'], sampler, where)
             if not versus: said.append(f'{name}, {place}: not run.'); continue
-            said.append(f"{name}, {place}: {', '.join(f'{AGAINST_NF[v]} in {k}' for v, k in counts.items() if k)} of {len(versus)} NIFs; {found['name']} changes by {_span([d['ratio'] for d in versus.values()])} (n = {found['n']:,}).")
+            said.append(f"{name}, {place}: {', '.join(f'{AGAINST_NF[v]} in {k}' for v, k in counts.items() if k)} of {len(versus)} NIFs; {found['name']} changes by {_span([d['ratio'] for d in versus.values()])} (n = {found['n']:,}){_inside(found, sampler, where)}.")
     return said
 
 

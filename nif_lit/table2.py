@@ -106,9 +106,12 @@ def _row(model, found, nf, printed):
 
 
 def with_nf(repeats):
-    "(repeat of a NIF, that of its NF) for each pair in a record of repeats, a list of dict(run, first, again): the k-th of a run belongs to the k-th of its NF."
+    "(repeat of a NIF, that of its NF) for each pair in a record of repeats, a list of dict(run, first, again, name): the k-th of a run belongs to the k-th of its NF. A run that is not in its scale's plan, as a shorter one, has none."
     times, by = Counter(), {}
-    for r in repeats or (): by[r['run'], times[r['run']]] = r; times[r['run']] += 1
+    planned = {scale: {c.name for c in plan(scale)} for scale in {r['name'].partition('-')[0] for r in repeats or () if 'name' in r}}
+    for r in repeats or ():
+        if 'name' in r and r['name'] not in planned[r['name'].partition('-')[0]]: continue
+        by[r['run'], times[r['run']]] = r; times[r['run']] += 1
     return [(r, nf) for (run, k), r in by.items() if (nf := by.get((re.sub(r' NIF-\d+,', ' NF,', run), k))) and nf is not r]
 
 

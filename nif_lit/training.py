@@ -249,10 +249,10 @@ def join_processes(coordinator, processes=None, process_id=None):
     jax.distributed.initialize(coordinator_address=coordinator, num_processes=processes, process_id=process_id)
 
 
-def data_mesh(batch_size, devices=None, say=lambda text: print(text, file=sys.stderr)):
+def data_mesh(batch_size, devices=None, say=None):
     """The devices that share each batch, as a mesh with one axis 'data'; None where it is the usual one alone.
 
-    devices: default all. Each process gives equally many, as many as divide the batch; `say` hears how many are left idle. Raises `ValueError` when not even one per process divides it.
+    devices: default all. Each process gives equally many, as many as divide the batch; `say`, a function of a text, hears how many are left idle; default: stderr does. Raises `ValueError` when not even one per process divides it.
     """
     owned = {}
     for device in jax.devices() if devices is None else devices: owned.setdefault(device.process_index, []).append(device)
@@ -260,7 +260,7 @@ def data_mesh(batch_size, devices=None, say=lambda text: print(text, file=sys.st
     n, most, total = len(owned), min(len(v) for v in owned.values()), sum(len(v) for v in owned.values())
     if batch_size % n: raise ValueError(f'{n} processes share each batch: batch_size must be a multiple of {n}, got {batch_size}; {max(1, batch_size // n) * n} would work, and {max(1, batch_size // total) * total} would use all {total} devices')
     each = max(k for k in range(1, most + 1) if batch_size % (n * k) == 0)
-    if n * each < total and jax.process_index() == 0: say(f'a batch of {batch_size} is shared by {n * each} of {total} devices; {max(1, batch_size // total) * total} would use all')
+    if n * each < total and jax.process_index() == 0: (say or (lambda text: print(text, file=sys.stderr)))(f'a batch of {batch_size} is shared by {n * each} of {total} devices; {max(1, batch_size // total) * total} would use all')
     chosen = [device for k in sorted(owned) for device in owned[k][:each]]
     return None if chosen == jax.local_devices()[:1] else jax.make_mesh((n * each,), ('data',), axis_types=(AxisType.Auto,), devices=chosen)
 

@@ -231,3 +231,28 @@ def test_a_further_seed_needs_no_picture(monkeypatch, tmp_path):
     monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path/'elsewhere')); assert experiments.at_hand(e.FIGURES[0], second, tmp_path/'out', runs=tmp_path) and not hand(second)
     monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path))
     monkeypatch.setenv('NIF_LIT_TRAIN', '1'); assert not hand(second)
+
+
+@pytest.mark.parametrize('offset', [0, 1e8])
+def test_neighbours_are_exact_far_from_zero(offset):
+    rng = np.random.default_rng(3); rows, queries = rng.normal(size=(200, 5)) + offset, rng.normal(size=(50, 5)) + offset
+    true = ((queries[:, None] - rows[None]) ** 2).sum(-1).argmin(1)
+    assert (p.nearest_labels(rows, np.arange(200), queries, 1)[:, 0] == true).all()
+
+
+def test_a_vote_needs_no_room_for_large_labels():
+    assert p.vote([[10 ** 12, 1, 10 ** 12], [3, 10 ** 12, 3], [7, 2, 5]]).tolist() == [10 ** 12, 3, 2]
+
+
+def test_umap_says_how_few_points_are_too_few():
+    with pytest.raises(ValueError, match='more than 3 rows'): p.umap_embedding(np.random.default_rng(0).normal(size=(3, 4)), n_neighbors=2)
+
+
+@pytest.mark.parametrize('said, trains', [('0', False), ('false', False), ('No', False), ('', True), ('1', True), ('on', True)])
+def test_words_for_off_are_off(monkeypatch, said, trains):
+    monkeypatch.setenv('NIF_LIT_TRAIN', said); assert experiments.trains() is trains
+
+
+def test_a_word_for_neither_is_refused(monkeypatch):
+    monkeypatch.setenv('NIF_LIT_TRAIN', 'maybe')
+    with pytest.raises(ValueError, match="NIF_LIT_TRAIN must be 0 or 1, got 'maybe'"): experiments.trains()

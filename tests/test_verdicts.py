@@ -337,7 +337,7 @@ def test_of_two_gains_the_one_that_meets_the_rule_least_is_judged(tmp_path, knn,
     "A larger mean with a larger error is no excuse: both must hold."
     row = {'seeds': [0], 'n_test': 100} | {probe: dict(minus=dict(NF=dict(mean=g[0], se=g[1], verdict=''))) for probe, g in (('k-NN', knn), ('linear', linear))}
     found = judged_of(tmp_path, fig2=dict(cifar10=dict(rows={'NIF-64, mode': row})))['question.separates.cifar10']
-    assert found['verdict'] == verdict and f'judged by the {judged} gain' in found['note']
+    assert found['verdict'] == verdict and f'judged on the mode (paper 42), by the {judged} gain' in found['note']
 
 
 @pytest.mark.parametrize('nf, words', [(['float32'], 'were both trained with float32 multiplications: with bfloat16 for both'), (['bfloat16'], 'unequal precision: with bfloat16 for both')])
