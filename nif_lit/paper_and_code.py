@@ -234,7 +234,7 @@ def _doubt(label, record):
     if not own or not base: return told
     apart, left = own['per_doubling'] - base['per_doubling'], lambda f: f'{100 * f["per_doubling"]:.0f} ± {100 * f["se"]:.0f} %'
     word = 'as the base did, within 2 SE' if abs(apart) <= 2 * math.hypot(own['se'], base['se']) else 'more than the base' if apart < 0 else 'less than the base'
-    return told + [f'So far it has flattened {word}: the last doubling left {left(own)} of its slope, {left(base)} of the base\'s.']
+    return told + [f'So far it has flattened {word}: the last doubling left {left(own)} of its slope; at as many images the base kept {left(base)} of its own.']
 
 
 def answer(record):
@@ -477,7 +477,7 @@ def _measured(nf, nif):
         found['noise'] = dict(w, with_noise=with_noise), f'bits/dim {_pm3(with_noise)} with noise; ' + '; '.join(f'{_pm3(v)} {k.split(", ")[1]}' for k, v in w.items()) + f' without; n = {with_noise["n"]:,}'
     if nf and (u := unequal(nf)):
         m = u['measured']
-        own = f'×{u["factor"]:.2f} images, from {m["from_images"]:,} to {m["to_images"]:,}, gain {m["mean"]:.4f} ± {m["se"]:.4f} bits/dim, measured on its own training curve; ' if m else ''
+        own = f'×{u["factor"]:.2f} images, from {m["from_images"]:,} to {m["to_images"]:,}, gain {m["mean"]:.4f} ± {m["se"]:.4f} bits/dim, measured on its own training curve (training images: part may be memory, and the gain on test images smaller); ' if m else ''
         found['length'] = u, (f'{u["dataset"]} NF: {own}{u["gain"]:.4f} ± {u["se"]:.4f} by its slope at {u["slope"]["from_images"]:,} to {u["slope"]["to_images"]:,} images. What {u["images"]:,} to {u["longer"]:,} images gain, as the released models saw, is not measured: extrapolated, at most as much, since curves flatten. '
                               f'Table 2 prints a difference of {u["published"]:.3f} for CelebA') + ''.join(f'; {m}, released at the same length as the NF, is printed {d:+.3f} better' for m, d in u["equal"].items())
     return found
