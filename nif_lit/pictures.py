@@ -351,7 +351,7 @@ def gallery(folder, *, title, intro, sections, provenance=None, name='index.html
     return write_bytes(folder / name, page.encode())
 
 # %% ../nbs/24_pictures.ipynb #fbc58e47
-PAGE_WIDTH = 80                                                                # characters of a table's line on a page
+PAGE_WIDTH = 100                                                               # characters of a table's line on a page
 PANDOC_COLUMNS = 72                                                            # a longer line of source, and Pandoc sets the columns' widths as their dashes say
 
 
