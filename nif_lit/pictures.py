@@ -358,8 +358,8 @@ PANDOC_COLUMNS = 72                                                            #
 def _column_widths(lines):
     "Widths of a table's columns in characters: the longest word each, and of what the page has left a share that grows with the longest cell."
     columns = [[re.sub(r'\[([^]]*)\]\([^)]*\)|[`*]', r'\1', cell) for cell in column] for column in zip(*lines)]                # as shown: a link is its words
-    least = [2 + max(max(map(len, cell.split(' '))) for cell in column) for column in columns]
-    most = [2 + max(map(len, column)) for column in columns]
+    least = [3 + max(max(map(len, cell.split(' '))) for cell in column) for column in columns]
+    most = [3 + max(map(len, column)) for column in columns]
     room, wanted = PAGE_WIDTH - sum(least), [min(m, 60) - min(l, 60) for l, m in zip(least, most)]
     return [max(3, l + round(max(room, 0) * w / max(sum(wanted), 1))) for l, w in zip(least, wanted)]
 

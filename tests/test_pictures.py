@@ -306,3 +306,12 @@ def test_a_long_caption_is_folded_behind_its_first_paragraph(tmp_path):
 def test_a_number_stays_beside_its_error_only_where_the_table_fits():
     row = ['1.2345 ± 0.1234'] * 8
     assert '\u00a0' in markdown_table(['column'] * 4, [row[:4]]) and '\u00a0' not in markdown_table(['column'] * 8, [row])
+
+
+def test_columns_are_as_wide_as_their_cells_need():
+    "Pandoc gives every column of a table with a long line its share of dashes: alike for all, a short one would stand empty beside a long one that wraps."
+    widths = lambda *cells: [len(d.rstrip(':')) for d in markdown_table([f'h{k}' for k in range(len(cells))], [cells]).splitlines()[1].strip('|').split('|')]
+    assert widths('a', 'b') == [3, 3]
+    short, long = widths('NIF-128', 'word ' * 30)
+    assert short >= len('NIF-128') + 2 and 3 * short < long
+    assert widths('[NIF-128](a-page-with-a-long-name.ipynb)', 'word ' * 30) == [short, long]
