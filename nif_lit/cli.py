@@ -113,12 +113,12 @@ def sample(run: Run, n: Annotated[int, typer.Option(min=1, help='How many.')] = 
     from nif_lit.models import draw
     from nif_lit.pictures import save_png, tile
     from nif_lit.training import load_model
-    if out.suffix not in ('.png', '.npy'): raise ValueError(f'--out must end in .png or .npy, got {out.name}')
+    if out.suffix.lower() not in ('.png', '.npy'): raise ValueError(f'--out must end in .png or .npy, got {out.name}')
     from nif_lit.checks import seed_of
     model, seed = load_model(run), seed_of(seed, '--seed')
-    if model.bits is None and out.suffix == '.png': raise ValueError('this is a model of vectors, of which no picture is made: give --out samples.npy')
+    if model.bits is None and out.suffix.lower() == '.png': raise ValueError('this is a model of vectors, of which no picture is made: give --out samples.npy')
     images = draw(model, jax.random.key(seed), n, s=s, t=t)
-    if out.suffix == '.npy': _save_array(out, images)
+    if out.suffix.lower() == '.npy': _save_array(out, images)
     else: save_png(np.repeat(np.repeat(tile(images, model.bits), 3, 0), 3, 1), out)
     typer.echo(f'{n} samples at s = {s:g}, t = {t:g}: {out}')
 

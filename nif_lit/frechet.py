@@ -349,7 +349,8 @@ def find_weights(dims, folder=None):
     names = [OFFICIAL] + [PARTIAL] * (check_dims(dims) <= 1280)
     for path in (place/sub/name for name in names for place in folders for sub in ('fid', '')):
         if path.is_file(): return path
-    raise DataError(f'no weights for {dims} features: put {" or ".join(names)} into {"".join(f"{f.name} or its folder fid, or into " for f in folders)}a folder that NIF_LIT_FID names, or the folder fid of the one that NIF_LIT_DATA names; '
+    had = ''.join(f"{f.name} or its folder fid{'' if f.is_dir() else ' (there is no such folder)'}, or into " for f in folders)
+    raise DataError(f'no weights for {dims} features: put {" or ".join(names)} into {had}a folder that NIF_LIT_FID names, or the folder fid of the one that NIF_LIT_DATA names; '
                     f'{OFFICIAL} is an asset of the release fid_weights of mseitzer/pytorch-fid on GitHub')
 
 

@@ -336,7 +336,7 @@ def released_code_sample(model, key, n, *, t=1.0, s=1.0):
     if not isinstance(getattr(model, 'head', None), GaussianNIF): raise ValueError(f"the released sampler belongs to a GaussianNIF head, got {type(getattr(model, 'head', model)).__name__}")
     n = whole('n', n); check_key(key); check_scales('released_code_sample(model, key, n', t=t, s=s); check_width(model)
     for name, value in dict(t=t, s=s).items():
-        if not isinstance(value, jax.core.Tracer) and not (np.isfinite(value) and value >= 0): raise ValueError(f'{name} scales a deviation and must be zero or positive, got {value}')
+        if not isinstance(value, jax.core.Tracer) and not (np.isfinite(value) and value >= 0): raise ValueError(f'{name} scales a deviation and must be zero or positive, and finite, got {value}')
     key_head, key_body = jax.random.split(key)
     key_z, key_noise = jax.random.split(key_head)
     h = model.head.injection.forward(t * jax.random.normal(key_z, (n, model.head.M)), s=0)
