@@ -74,6 +74,7 @@ def network_input(rgb, size=299):
     rgb = jnp.asarray(rgb)
     if rgb.ndim != 4 or rgb.shape[3] != 3: raise ValueError(f'expected images of shape (n, H, W, 3), got {rgb.shape}')
     if not jnp.issubdtype(rgb.dtype, jnp.integer): raise ValueError(f'expected bytes, 0 to 255, got {rgb.dtype}')
+    if rgb.dtype != jnp.uint8 and not isinstance(rgb, jax.core.Tracer) and rgb.size and (rgb.min() < 0 or rgb.max() > 255): raise ValueError(f'expected bytes, 0 to 255, got {rgb.min()} to {rgb.max()}')
     Rh, Rw = resize_matrix(rgb.shape[1], size), resize_matrix(rgb.shape[2], size)
     x = rgb.astype(jnp.float32) * (2 / 255) - 1
     return jnp.einsum('ih,nhwc,jw->nijc', Rh, x, Rw, precision='highest')

@@ -63,6 +63,7 @@ class Features:
     def __post_init__(self):
         for part in ('train', 'valid', 'test'):
             if np.ndim(getattr(self, part)) != 2: raise ValueError(f'{self.name}: expected {part} rows of shape (n, dims), got shape {np.shape(getattr(self, part))}')
+            if np.asarray(getattr(self, part)).dtype.kind in 'cSUMm': raise ValueError(f'{self.name}: expected {part} rows of real numbers, got {np.asarray(getattr(self, part)).dtype}')
             rows, labels = np.asarray(getattr(self, part), np.float32), getattr(self, f'{part}_labels')
             if labels is None: raise ValueError(f'{self.name}: a probe needs labels, and the {part} part has none')
             if rows.ndim != 2 or 0 in rows.shape or rows.shape[1] != np.shape(self.train)[-1]: raise ValueError(f'{self.name}: expected {part} rows of shape (n, {np.shape(self.train)[-1]}), got {rows.shape}')

@@ -400,3 +400,4 @@ def test_a_wrong_argument_is_a_value_error(call, match):
 def test_what_is_not_real_or_not_bytes_is_refused():
     with pytest.raises(ValueError, match='first distribution must be real'): f.gaussian_frechet(np.zeros(2), np.eye(2) * (1 + 5j), np.zeros(2), np.eye(2))
     with pytest.raises(ValueError, match='expected bytes, 0 to 255, got float32'): f.network_input(np.zeros((1, 4, 4, 3), np.float32))
+    with pytest.raises(ValueError, match='expected bytes, 0 to 255, got -1 to 300'): f.network_input(np.array([-1, 300, 0] * 16).reshape(1, 4, 4, 3))

@@ -256,3 +256,9 @@ def test_words_for_off_are_off(monkeypatch, said, trains):
 def test_a_word_for_neither_is_refused(monkeypatch):
     monkeypatch.setenv('NIF_LIT_TRAIN', 'maybe')
     with pytest.raises(ValueError, match="NIF_LIT_TRAIN must be 0 or 1, got 'maybe'"): experiments.trains()
+
+
+@pytest.mark.parametrize('rows', [np.ones((4, 2)) + 1j, np.full((4, 2), '1.0')])
+def test_rows_that_are_no_real_numbers_are_refused(rows):
+    good, labels = np.ones((4, 2)), np.zeros(4, int)
+    with pytest.raises(ValueError, match='expected train rows of real numbers, got'): Features('made up', rows, labels, good, labels, good, labels)
