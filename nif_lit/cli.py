@@ -187,8 +187,8 @@ def main(arguments=None):
         print(f'nif_lit: {error.strerror if isinstance(error, OSError) and error.strerror and not error.filename else error}', file=sys.stderr)
         raise SystemExit(1) from None
     except AssertionError as error:                                                                  # of JAX, where JAX_PLATFORMS names what this machine lacks
-        if os.environ.get('NIF_LIT_DEBUG') or str(error) or 'jax' not in Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts: raise
-        print(f"nif_lit: JAX finds no {os.environ.get('JAX_PLATFORMS', 'device')} here; unset JAX_PLATFORMS, or set it to cpu", file=sys.stderr)
+        if os.environ.get('NIF_LIT_DEBUG') or str(error) or not os.environ.get('JAX_PLATFORMS') or 'jax' not in Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts: raise
+        print(f"nif_lit: JAX finds no {os.environ['JAX_PLATFORMS']} here; unset JAX_PLATFORMS, or set it to cpu", file=sys.stderr)
         raise SystemExit(1) from None
 
 

@@ -16,7 +16,7 @@ from .models import draw as draw_samples
 from .pictures import COLOURS, grid_figure, label_colours, save_png, style
 from .protocol import MEANINGS, SAMPLERS, SIZES, best_s, features_told, grid_at_hand, sample_scores, scored, sweep, unit_noise
 from .samples import looks_at_hand, measure
-from .table1 import LABELS, against
+from .table1 import LABELS, _span, against
 
 # %% ../nbs/34_off_the_manifold.ipynb #0ac4ec93
 RAY = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2)
@@ -217,9 +217,6 @@ FIG10 = Figure('fig10', 'Fig. 10', _fig10, partial(draw_sweeps, stem='fig10', wa
 FIGURES = (OFF_MANIFOLD, FIG5, FIG6, FIG10)
 
 # %% ../nbs/34_off_the_manifold.ipynb #8da26b58
-def _span(values, form): return ' to '.join(dict.fromkeys(format(v, form) for v in (min(values), max(values))))
-
-
 def best_is_positive(record):
     "Is there a best s > 0 (Fig. 6)? A sentence per data set and sampler, from the gains in the record."
     said = []
@@ -231,6 +228,6 @@ def best_is_positive(record):
             edge = sum(g['at_edge'] for _, g in gains)
             factors, ratios = ([g[k] for _, g in gains] for k in ('factor', 'ratio'))
             others = [f"{m} seed {g['seed']} {g['verdict']}" for m, g in gains if g['verdict'] != 'yes']
-            said.append(f"{name}, {sampler} sampler: {', '.join(f'{v} in {k}' for v, k in count.items() if k)} of {len(gains)} runs{' (' + ', '.join(others) + ')' if count['yes'] and others else ''}; best √s {_span(factors, '.3g')}, {gains[0][1]['name']} there against s = 0 {_span(ratios, '+.0%')} (n = {gains[0][1]['n']:,})"
+            said.append(f"{name}, {sampler} sampler: {', '.join(f'{v} in {k}' for v, k in count.items() if k)} of {len(gains)} runs{' (' + ', '.join(others) + ')' if count['yes'] and others else ''}; best √s {_span(factors, '.3g')}, {gains[0][1]['name']} there against s = 0 {_span(ratios)} (n = {gains[0][1]['n']:,})"
                         + (f"; in {edge} the last point of the grid was best, so no minimum was seen inside" if edge else '') + '.')
     return said

@@ -276,7 +276,7 @@ def asked_told(asked, n):
     return f"Less than the protocol asks for: {' and '.join(told)}, for time on two cores; one score of {n:,} took {asked['seconds']:.0f} s (median). "
 
 
-def _span(values): return f'{min(values):+.0%}' if round(min(values), 2) == round(max(values), 2) else f'{min(values):+.0%} to {max(values):+.0%}'
+def _span(values, form='+z.0%'): return ' to '.join(dict.fromkeys(format(v, form) for v in (min(values), max(values))))
 
 
 def larger_told(more, n, change):
