@@ -14,6 +14,7 @@ from pathlib import Path
 import jax
 import numpy as np
 from .checks import nearest
+from .data import title_of
 from .experiments import Figure, by_dataset, cached, dataset_of, evaluation_key, experiment, former, images_seen, load_run, may_score, models_told, picture, plan, published, result_of
 from .likelihood import bits_per_dim_of, mean_and_se, paired_difference
 from .models import draw as draw_samples
@@ -207,7 +208,7 @@ def samples_section(models, t, dataset, out):
     "Fig. 12, 13 or 14: writes the picture for one t under out, from a dict model -> Experiment; returns its section. [paper B.5]"
     name = f'deep_{dataset}_t{t:g}.png'
     picture(Path(out)/name, lambda: grid_figure(samples_at({m: load_run(c)[0] for m, c in models.items()}, t), next(iter(models.values())).bits), list(models.values()))
-    return dict(title=f'Fig. {PICTURES[t]}: samples at t = {t:g}, {dataset}', png=name, alt=f'Rows of ten samples at t = {t:g}, one row for each of {", ".join(map(label_of, models))}, the NIFs at s = 0 and s = 1' + ('' if t == 1 else f'; above with the variance times {t:g}, below times {t * t:g}') + '.',
+    return dict(title=f'Fig. {PICTURES[t]}: samples at t = {t:g}, {title_of(dataset)}', png=name, alt=f'Rows of ten samples at t = {t:g}, one row for each of {", ".join(map(label_of, models))}, the NIFs at s = 0 and s = 1' + ('' if t == 1 else f'; above with the variance times {t:g}, below times {t * t:g}') + '.',
                 caption='Seed 0. The NIFs on their manifold (s = 0) and with their noise (s = 1); the NF has no manifold. ' + ('Both readings of t agree at 1. ' if t == 1 else f'Upper rows: t multiplies the variance, as the text says; lower rows: the deviation, as the released code has it. ') + 'Within a model a column is one latent direction in all pictures.')
 
 
@@ -224,22 +225,22 @@ def deep_draw(configs, out, progress):
         bits, rows = bits_table(models)
         M = SET[configs[0].scale][1]
         missing = [(label_of(m), 'not run', '', '', '', '', '', '') for m in ('NF', f'NIF-{M}', f'DeepNIF-{M}') if m not in models]
-        sections.append(dict(title=f'The bound: {dataset}', table=(('model', 'score', 'test bits/dim (± SE)', *(f'minus deep NIF, K = {k} (paired ± SE)' for k in DRAWS), 'test images', 'trained with'), rows + missing),
+        sections.append(dict(title=f'The bound: {title_of(dataset)}', table=(('model', 'score', 'test bits/dim (± SE)', *(f'minus deep NIF, K = {k} (paired ± SE)' for k in DRAWS), 'test images', 'trained with'), rows + missing),
                              caption='Positive differences: the deep NIF needs fewer bits. The last rows, of the deep NIF against itself, are the slack between its bounds. One dequantization draw per image for all.' + (f' One seed: trained again, with another seed or on another machine, a difference of two runs moves by {floor["value"]:.4f} (one deviation, page [42](42_paper_and_code.ipynb)), so one within two of these is not told apart from none.' if (floor := between_runs(out)) else '')))
         sections += [samples_section(models, t, dataset, out) for t in TEMPERATURES]
         scores = {m: found for m, c in models.items() if (found := variation(c))}
         compared, sentence = more_varied(scores)
         record[dataset] = dict(bits=bits, between_runs=between_runs(out), variation={m: {f'{t:g}': v for t, v in by_t.items()} for m, by_t in scores.items()}, compared=compared, verdict=sentence, seeds={m: c.seed for m, c in models.items()},
                                images={m: images_seen(c) for m, c in models.items()}, sizes={m: dict(channels=c.channels, steps=c.steps, low_steps=c.low_steps, low_hidden=c.low_hidden, n_samples=c.n_samples) for m, c in models.items()})
-        if not scores: sections.append(dict(title=f'More varied? {dataset}', caption='*Not run*: no samples of these runs have been scored.')); continue
+        if not scores: sections.append(dict(title=f'More varied? {title_of(dataset)}', caption='*Not run*: no samples of these runs have been scored.')); continue
         save_png(curves(scores), Path(out)/f'deep_{dataset}_variation.png')
         any_score = next(iter(next(iter(scores.values())).values()))
         gaps = [(f'deep NIF − {other}', what, *(f'{g["difference"]:+.4f} ± {g["se"]:.4f}' for g in by_t.values())) for other, found in compared.items() for what, by_t in found.items()]
         table = [(label_of(m), f'{t:g}', f'{v["recall"]:.3f} ± {v["se_recall"]:.3f}', f'{v["coverage"]:.3f} ± {v["se_coverage"]:.3f}', f'{v["precision"]:.3f}', f'{v["frechet"]:.3g}', f'{1e3 * v["kid"]:.2f} ± {1e3 * v["se_kid"]:.2f}', f'{v["n"]:,}') for m, by_t in scores.items() for t, v in by_t.items()]
-        sections.append(dict(title=f'More varied? {dataset}', png=f'deep_{dataset}_variation.png', alt='Recall and coverage against the factor of the variance, 1 to 16, for each model, with bars of two standard errors; and coverage against precision, the factor beside the first and the last point.',
+        sections.append(dict(title=f'More varied? {title_of(dataset)}', png=f'deep_{dataset}_variation.png', alt='Recall and coverage against the factor of the variance, 1 to 16, for each model, with bars of two standard errors; and coverage against precision, the factor beside the first and the last point.',
                              table=(('model', 'variance ×', 'recall (± SE)', 'coverage (± SE)', 'precision', any_score['frechet_name'], any_score['kid_name'] + ' × 1000 (± SE)', 'n'), table),
                              caption=f'{sentence}\n\n{any_score["n"]:,} samples each against {any_score["n_reference"]:,} test images, {any_score["k"]} neighbours. {any_score.get("features", "")}{models_told(next(iter(models.values())))}One seed; the errors hold the test images and the draw of samples, as far as other draws of models of this data set tell (page [26](26_protocol.ipynb)), and not another training.'))
-        if gaps: sections.append(dict(title=f'Differences of recall and coverage, {dataset}', table=(('difference', 'of', *(f'variance × {t:g}' for t in VARIANCES)), gaps), caption='± the standard errors of both, taken as independent. t = 2 and 4 multiply the variance by 2 and 4 as the text has it, by 4 and 16 as the released code has it.'))
+        if gaps: sections.append(dict(title=f'Differences of recall and coverage, {title_of(dataset)}', table=(('difference', 'of', *(f'variance × {t:g}' for t in VARIANCES)), gaps), caption='± the standard errors of both, taken as independent. t = 2 and 4 multiply the variance by 2 and 4 as the text has it, by 4 and 16 as the released code has it.'))
     return record, sections
 
 

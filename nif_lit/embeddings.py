@@ -10,6 +10,7 @@ __all__ = ['SIZES', 'PROBES', 'KIND_NAMES', 'WAYS', 'data_of', 'probe_all', 'pro
 import math
 from functools import lru_cache
 import numpy as np
+from .data import title_of
 from .experiments import Figure, another_training, by_dataset, by_model, cached, dataset_of, finished, former, images_seen, is_cached, picture, plan, result_of, runs_folder
 from .models import parse_name
 from .pictures import COLOURS, save_png, style
@@ -222,10 +223,10 @@ def _of_dataset(name, configs, rows, lent, out):
     some = ' Of several seeds so many were probed as the column says, for time.' if any(row.get('asked', 0) > len(row['seeds']) > 0 for row in rows.values()) else ''
     if others: some += ' The parameters of some runs were gone before they were probed, and their latents are of a second training (test bits/dim of it, and of the first, whose other numbers this kit shows): ' + ', '.join(f"{run} ({m['latents']:.4f}, {m['run']:.4f})" for run, m in others.items()) + '.'
     about = f'{len(data.train):,} training, {len(data.valid):,} validation, {len(labels):,} test images; chance is {100 * chance:.0f} %. If the NIF learned classes, blue would lie above orange and grey at the same M.'
-    sections = [dict(title=f'Test latents of {name} (Fig. 2)', png=f'fig2_{name}.png', alt=f'UMAPs of {", ".join(pictures)}, each with the labels of the points shown, with more neighbours, without labels, and with labels of other points only, coloured by class.',
+    sections = [dict(title=f'Test latents of {title_of(name)} (Fig. 2)', png=f'fig2_{name}.png', alt=f'UMAPs of {", ".join(pictures)}, each with the labels of the points shown, with more neighbours, without labels, and with labels of other points only, coloured by class.',
                      caption=f'Rows: {", ".join(pictures)} ({N} dimensions for the NF). First column: the paper\'s way, supervised by the labels of the points shown; second: the same with 50 neighbours; third: no labels; fourth: half of the labels given, the other half shown. '
                              f'Seed 0, {len(labels):,} test images, of which at most 4,000 are drawn; the number, over all of them, is the share whose neighbours in the picture name their class. Where noise separates, a separated NIF is no evidence.'),
-                dict(title=f'Probes on held-out latents of {name}', table=(HEADER, [_cells(r, rows.get(r)) for r in order]), png=f'fig2_{name}_probes.png', alt=f'{name}: held-out accuracy of k-NN and of a linear probe against M, for the NIF, the NF\'s latents and pixels reduced to M, with the full NF and pixels as dashed levels.',
+                dict(title=f'Probes on held-out latents of {title_of(name)}', table=(HEADER, [_cells(r, rows.get(r)) for r in order]), png=f'fig2_{name}_probes.png', alt=f'{title_of(name)}: held-out accuracy of k-NN and of a linear probe against M, for the NIF, the NF\'s latents and pixels reduced to M, with the full NF and pixels as dashed levels.',
                      caption=f'{about}\n\nAccuracy ± the larger of its standard error over images and its deviation over seeds; − NF is paired by image and seed, and judged at two standard errors; with one seed it takes the deviation over seeds of such a difference where there are several, on another data set too ({told} for a NIF; principal components of the NF are lent nothing), if that is more than its own error over images.{some} {N} dimensions without a number. Bars and bands in the picture are two errors, or two deviations over seeds, to each side.')]
     return record, sections
 
@@ -258,7 +259,7 @@ def sentence(record):
     "What the record says about Fig. 2's claim, data set by data set: each kind of latent by probes, against the dimension alone, and the pictures."
     said = []
     for name, r in record.items():
-        rows, text = r['rows'], [f"**{name}** ({r['n_test']:,} test images)."]
+        rows, text = r['rows'], [f"**{title_of(name)}** ({r['n_test']:,} test images)."]
         for kind in ('mode', 'posterior mean'):
             nifs = {m: row for m, row in rows.items() if m.endswith(', ' + kind)}
             told = []

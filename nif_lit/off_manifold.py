@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 import jax
 import numpy as np
+from .data import title_of
 from .experiments import Figure, at_hand, by_dataset, by_model, finished, load_run, may_score, models_told, picture, plan, published
 from .models import draw as draw_samples
 from .pictures import COLOURS, grid_figure, label_colours, save_png, style
@@ -61,7 +62,7 @@ def distortion_section(found, name, bits):
     if not found or not found['models']: return []
     level = lambda r: f"{r['mean']:.3f} ± {r['se']:.3f}"
     rows = [(m, LABELS[k], level(d['zero']), level(d['one']), level(found['nf']), 'undecided: the NF is too near to s = 0' if d['way'] is None else f"{d['way']:.0%} ± {d['se']:.0%}") for m, by in found['models'].items() for k, d in by.items()]
-    return [dict(title=f"Does the distortion resemble the NF's? ({name})", table=(('model', 'sampler', 'roughness at s = 0', 'at s = 1', "the NF's", 'share of the way'), rows),
+    return [dict(title=f"Does the distortion resemble the NF's? ({title_of(name)})", table=(('model', 'sampler', 'roughness at s = 0', 'at s = 1', "the NF's", 'share of the way'), rows),
                  caption=f"Mean difference of neighbouring pixels in levels of {bits} bits, of {found['nf']['n']} samples, ± one standard error, seed 0; the rows of a model share their latents, and the error of the share takes them as independent. 100 %: at s = 1 the samples are as rough as the NF's; 0 %: the noise does not show.\n\nRoughness sees noise, not shape. Where the lattice of page [32](32_samples.ipynb) at s = 0 is above that of test images, part of that roughness is a grid and no noise, and a share below 100 % is a little too low.")]
 
 # %% ../nbs/34_off_the_manifold.ipynb #ce87c6ba
@@ -158,7 +159,7 @@ def draw_rays(configs, out, progress=True, *, stem='fig5'):
         nifs = [c for c in cs if c.model != 'NF' and c.seed == 0 and drawn(c)]
         if nifs:
             picture(path, lambda: grid_figure(_rays(nifs), cs[0].bits, column_labels=[f'√s = {f:g}' for f in RAY]), nifs)
-            sections.append(dict(title=f'Off the manifold, {name} (Fig. 5)', png=f'fig5_{name}.png', alt=f'{name}: one sample per row, from s = 0 on the left to a factor of {RAY[-1]:g} on the deviation on the right, for every NIF and both samplers.',
+            sections.append(dict(title=f'Off the manifold, {title_of(name)} (Fig. 5)', png=f'fig5_{name}.png', alt=f'{title_of(name)}: one sample per row, from s = 0 on the left to a factor of {RAY[-1]:g} on the deviation on the right, for every NIF and both samplers.',
                                  caption='Seed 0. One latent and one noise draw per row, the same for every row of a model; only the size of the noise grows to the right. The first column of a model is one image under both samplers. If columns changed identity, s would touch the prior.'))
         record[name] = dict(ray=dict(factors=RAY, key=RAY_KEY), models=[c.model for c in nifs])
     return record, sections
@@ -184,7 +185,7 @@ def draw_sweeps(configs, out, progress=True, *, stem='off_manifold', wanted=None
         save_png(sweep_figure(curves, nf), out/f'{stem}_{name}.png')
         seeds = f"Thick lines{', and the level of the NF' if nf else ''}: seed 0; thin lines: further seeds. " if any(c.seed for c in nifs) else 'Seed 0. '
         header = tuple(f"{one['name']} there" if h == 'distance there' else h.replace('KID', one['kid_name']) for h in HEADER)
-        sections.append(dict(title=f'Distance against √s, {name}' + PRINTED_AS.get(name, ''), png=f'{stem}_{name}.png', table=(header, cells_of(gains, models)), alt=f"{name}: {one['name']} and KID of every NIF against the square root of s, both samplers, and the NF as a level.",
+        sections.append(dict(title=f'Distance against √s, {title_of(name)}' + PRINTED_AS.get(name, ''), png=f'{stem}_{name}.png', table=(header, cells_of(gains, models)), alt=f"{title_of(name)}: {one['name']} and KID of every NIF against the square root of s, both samplers, and the NF as a level.",
                              caption=f"n = {one['n']:,} samples per point against {one['n_reference']:,} test images at {cs[0].bits} bits; bars: one standard error of KID. {seeds}A flat line would mean that the noise does not matter; a minimum at the left edge, that the manifold is best.\n\n{one['features']}{models_told(nifs[0])}The table's best √s, in brackets of how many values, is chosen on training images; its gain over s = 0 is measured on fresh samples and test images. "
                                      + (f"The released code's own best: {' to '.join(f'{v:g}' for v in printed)} on its deviation." if printed else '')))
     return record, sections
@@ -223,11 +224,11 @@ def best_is_positive(record):
     for name, found in record.items():
         for sampler in SAMPLERS:
             gains = [(m, g) for m, by in found['gains'].items() for g in by.get(sampler, [])]
-            if not gains: said.append(f'{name}, {sampler} sampler: not run.'); continue
+            if not gains: said.append(f'{title_of(name)}, {sampler} sampler: not run.'); continue
             count = {v: sum(g['verdict'] == v for _, g in gains) for v in ('yes', 'no', 'undecided')}
             edge = sum(g['at_edge'] for _, g in gains)
             factors, ratios = ([g[k] for _, g in gains] for k in ('factor', 'ratio'))
             others = [f"{m} seed {g['seed']} {g['verdict']}" for m, g in gains if g['verdict'] != 'yes']
-            said.append(f"{name}, {sampler} sampler: {', '.join(f'{v} in {k}' for v, k in count.items() if k)} of {len(gains)} runs{' (' + ', '.join(others) + ')' if count['yes'] and others else ''}; best √s {_span(factors, '.3g')}, {gains[0][1]['name']} there against s = 0 {_span(ratios)} (n = {gains[0][1]['n']:,})"
+            said.append(f"{title_of(name)}, {sampler} sampler: {', '.join(f'{v} in {k}' for v, k in count.items() if k)} of {len(gains)} runs{' (' + ', '.join(others) + ')' if count['yes'] and others else ''}; best √s {_span(factors, '.3g')}, {gains[0][1]['name']} there against s = 0 {_span(ratios)} (n = {gains[0][1]['n']:,})"
                         + (f"; in {edge} the last point of the grid was best, so no minimum was seen inside" if edge else '') + '.')
     return said

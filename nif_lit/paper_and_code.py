@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from .checks import nearest
+from .data import title_of
 from .deep import between_runs
 from .experiments import DATASETS_AT, Figure, cached, dataset_of, experiment, finished, former, is_cached, load_run, may_score, metrics_of, published, result_of
 from .frechet import frechet_distance
@@ -250,8 +251,8 @@ def answer(record):
     told += [sentence for label in unsettled for sentence in _doubt(label, record)]
     check = record.get('base_foretold')
     if check and unsettled: told.append(f'The base itself came, by {check["images"]:,} images, to {_pm(check["scored"])}, ' + ('between' if check['between'] else 'not between') + f' its own two columns ({_pm(check["held"])} and {_pm(check["flattened"])})' + ('.' if check['between'] else ': neither is to be trusted.'))
-    at_base = [d for d, places in record['columns'].items() if d != record['dataset'] and places['with noise']['judged'] in ('explains', 'comes near')]
-    if at_base and any('bits' in label.split()[1:2] for label in unsettled): told.append(f'More bits would have to be those of {record["dataset"]} alone: {", ".join(at_base)} is near its own column at 3.')
+    at_base = [title_of(d) for d, places in record['columns'].items() if d != record['dataset'] and places['with noise']['judged'] in ('explains', 'comes near')]
+    if at_base and any('bits' in label.split()[1:2] for label in unsettled): told.append(f'More bits would have to be those of {title_of(record["dataset"])} alone: {", ".join(at_base)} is near its own column at 3.')
     return ' '.join(told)
 
 
@@ -261,7 +262,7 @@ def moving(record):
     for place, own in record['columns'].get(record['dataset'], {}).items():
         short = record['candidates'].get(place)
         if short is None or (own['mean'] - short['mean']) * (target - own['mean']) <= 0 or own['judged'] == 'explains': continue
-        others = ', '.join(f"{d} {places[place]['mean']:.3f} for {places[place]['published']}" for d, places in record['columns'].items() if d != record['dataset'] and places[place]['judged'] == 'does not')
+        others = ', '.join(f"{title_of(d)} {places[place]['mean']:.3f} for {places[place]['published']}" for d, places in record['columns'].items() if d != record['dataset'] and places[place]['judged'] == 'does not')
         told.append(f'The score {place} moves towards the printed number with training ({short["mean"]:.3f} after the images of the candidates, {own["mean"]:.3f} at full budget) and may pass it; ' + (f'the other columns speak against it: {others}.' if others else 'no other column speaks against it.'))
     return ' '.join(told)
 
@@ -300,9 +301,9 @@ def question_sections(record, out):
     doubt = lambda r: '' if not held(r) else ', but open' if not flat or flattened(r) else "; open only if its curve flattens less than the base's did"
     cell = lambda r: ('' if r['shift'] is None else f'{r["shift"]["mean"]:+.4f} ± {r["shift"]["se"]:.4f}' + ', not told apart' * (r["slope"] is not None and not told_apart(r["shift"], floor)), f'{r["shift"]["mean"] / gap:+.0%}' if r['shift'] and gap else '', '' if r['slope'] is None else f'{r["slope"]["per_doubling"]:+.4f} ± {r["slope"]["se"]:.4f}', later(r), later(r, flat) if flat else '', (r['judged'] or '') + doubt(r))
     table = [(label, f'{r["mean"]:.4f} ± {r["se"]:.4f}', *cell(r)) for label, r in rows.items()] + [(label, 'not run', *[''] * 6) for label in record['not_run']]
-    wide = [(d, 'not run' if p is None else f'{p}', *(f'{places[k]["mean"]:.3f} ± {places[k]["se"]:.3f}' + (f' ({places[k]["judged"]})' if places[k]['judged'] else '') for k in places), places['with noise']['n'])
+    wide = [(title_of(d), 'not run' if p is None else f'{p}', *(f'{places[k]["mean"]:.3f} ± {places[k]["se"]:.3f}' + (f' ({places[k]["judged"]})' if places[k]['judged'] else '') for k in places), places['with noise']['n'])
             for d, places in record['columns'].items() for p in [places['with noise']['published'] or 'not printed']]
-    fits = {place: [d for d, places in record['columns'].items() if places[place]['judged'] == 'explains'] for place in ('with noise', *PLACES)}
+    fits = {place: [title_of(d) for d, places in record['columns'].items() if places[place]['judged'] == 'explains'] for place in ('with noise', *PLACES)}
     other = dict(title='The same cause must give the other columns', table=(('data set', 'published', 'with noise', *(k.removeprefix('without noise, ') for k in PLACES), 'test images'), wide),
                  caption='The NF of each data set at its full budget, seed 0, 3 bits. In brackets: does it explain the printed number of its own column? A way of scoring that explains Fashion-MNIST alone would have been used for one column of three.\n\nColumns explained: ' + '; '.join(f'{place} {", ".join(sets) or "none"}' for place, sets in fits.items()) + '. ' + (moving(record) if target else '')) if wide else None
     longer, base = record.get('base_foretold'), rows.get(BASE, dict(mean=0.0))['mean']
@@ -320,7 +321,7 @@ def question_sections(record, out):
     caption += f'The two columns to {released_images():,} images are extrapolated, ± the errors of slope and score; the first lets no curve flatten, the second as much as the base did. '
     ways = {label: least_r(r, target + record['tolerance'][0], released_images()) for label, r in rows.items() if held(r)}
     if ways: caption += 'There ' + ', '.join(f'{label} comes within {record["tolerance"][0]} only if each doubling leaves {100 * r:.0f} % of its slope or more' for label, r in ways.items() if r) + '. '
-    return [verdict, *filter(None, (other, holds)), dict(title=f"What would give the printed number? ({record['dataset']})", table=(('candidate', 'test bits/dim (± SE over images)', 'less the base (paired ± SE)', 'share', 'slope per doubling of images (± SE)', f'at {released_images():,} images, if it held', 'if it flattened as the base did', 'the printed number'), table),
+    return [verdict, *filter(None, (other, holds)), dict(title=f"What would give the printed number? ({title_of(record['dataset'])})", table=(('candidate', 'test bits/dim (± SE over images)', 'less the base (paired ± SE)', 'share', 'slope per doubling of images (± SE)', f'at {released_images():,} images, if it held', 'if it flattened as the base did', 'the printed number'), table),
                          caption=caption + floor_told(floor), png='open_question.png', alt='A dot per candidate on an axis of test bits per dimension' + (', the published number dashed.' if target else '.'))]
 
 
@@ -425,7 +426,7 @@ GREY = ('fashion_mnist', 'NIF-128')                                             
 def tried_told(base, changed, floor=None):
     "(record, text) of two finished runs of `tried`: paired by image where both have the same test images, else the difference of their means. floor: of `between_runs`."
     a, b = (np.array(result_of(c)['test_bits']) for c in (base, changed))
-    seen = f'at {result_of(changed)["images_seen"]:,} images of {changed.dataset}'
+    seen = f'at {result_of(changed)["images_seen"]:,} images of {title_of(changed.dataset)}'
     if changed.split == base.split: d = paired_difference(b, a); return d, f'{changed.model} without it: {shift_told(d, floor)}, {d["n"]:,} test images, {seen}'
     a, b = mean_and_se(a), mean_and_se(b)
     d = dict(mean=b['mean'] - a['mean'], se=math.hypot(a['se'], b['se']), n=b['n'])
@@ -478,7 +479,7 @@ def _measured(nf, nif):
     if nf and (u := unequal(nf)):
         m = u['measured']
         own = f'×{u["factor"]:.2f} images, from {m["from_images"]:,} to {m["to_images"]:,}, gain {m["mean"]:.4f} ± {m["se"]:.4f} bits/dim, measured on its own training curve (training images: part may be memory, and the gain on test images smaller); ' if m else ''
-        found['length'] = u, (f'{u["dataset"]} NF: {own}{u["gain"]:.4f} ± {u["se"]:.4f} by its slope at {u["slope"]["from_images"]:,} to {u["slope"]["to_images"]:,} images. What {u["images"]:,} to {u["longer"]:,} images gain, as the released models saw, is not measured: extrapolated, at most as much, since curves flatten. '
+        found['length'] = u, (f'{title_of(u["dataset"])} NF: {own}{u["gain"]:.4f} ± {u["se"]:.4f} by its slope at {u["slope"]["from_images"]:,} to {u["slope"]["to_images"]:,} images. What {u["images"]:,} to {u["longer"]:,} images gain, as the released models saw, is not measured: extrapolated, at most as much, since curves flatten. '
                               f'Table 2 prints a difference of {u["published"]:.3f} for CelebA') + ''.join(f'; {m}, released at the same length as the NF, is printed {d:+.3f} better' for m, d in u["equal"].items())
     return found
 
@@ -497,21 +498,21 @@ def draw_differences(configs, out, progress=True):
         if base is not None and label in question: d, seen, where = paired_difference(np.array(result_of(question[label])['test_bits']), base), question[label].images, question[label].dataset
         elif kept.get('candidates', {}).get(label, {}).get('shift'): d, seen, where = kept['candidates'][label]['shift'], kept['candidates'][label]['images_seen'], kept['dataset']
         else: continue
-        found[key] = d, f'{label}: {shift_told(d, floor)}, ' + (f'{d["n"]:,} test images, ' if 'n' in d else '') + f'at {seen:,} images of {where}'
+        found[key] = d, f'{label}: {shift_told(d, floor)}, ' + (f'{d["n"]:,} test images, ' if 'n' in d else '') + f'at {seen:,} images of {title_of(where)}'
     found |= {key: tried_told(*pair, floor) for key, pair in pairs.items()}
     grey = pick(GREY[0], 'NF'), pick(*GREY)
     if all(grey) and (e := image_path(*grey, SIZES[configs[0].scale]['sweep'])):
         tell = lambda p: f'{_score(p["nf"])} of the NF, {_score(p["nif"])} of {GREY[1]} on its manifold ({p["ratio"]:+.0%}, KID {p["kid"]["z"]:+.1f} SE)'
-        found['images'] = e, f'{e["dataset"]}, n = {e["n"]}: {tell(e["plain"])} as they are; {tell(e["released"])} with samples and test images through it'
+        found['images'] = e, f'{title_of(e["dataset"])}, n = {e["n"]}: {tell(e["plain"])} as they are; {tell(e["released"])} with samples and test images through it'
     if 'rate' in found and (slow := candidates(configs[0].scale).get('rate 1e-4, batch 32')):
         found['rate'] = found['rate'][0], found['rate'][1] + f'; warm-up {slow.warmup:,} here, since the released {published()["released_code"]["warmup"]:,} would not end in its {slow.images // slow.batch_size:,} steps'
     if all(grey) and all(may_score(grey[1]) or scored(grey[1], n=SIZES[configs[0].scale]['sweep'], s=1.0, sampler=k) for k in ('trained', 'released')):
         a, b = (sample_scores(grey[1], n=SIZES[configs[0].scale]['sweep'], s=1.0, sampler=k) for k in ('trained', 'released'))
         own = {k: {name: r[name] for name in ('frechet', 'kid', 'n', 'n_reference')} for k, r in (('trained', a), ('released', b))}
         kept, told = found.get('sampler', ({}, ''))
-        found['sampler'] = dict(kept, grey=dict(own, gap=difference(b, a), dataset=grey[1].dataset)), '. '.join(filter(None, (told, f'{grey[1].dataset} {grey[1].model}: {_score(a)} (Σ); {_score(b)} (I); {apart_by(difference(b, a))}')))
+        found['sampler'] = dict(kept, grey=dict(own, gap=difference(b, a), dataset=grey[1].dataset)), '. '.join(filter(None, (told, f'{title_of(grey[1].dataset)} {grey[1].model}: {_score(a)} (Σ); {_score(b)} (I); {apart_by(difference(b, a))}')))
     rows = [(*DIFFERENCES[key], found[key][1] if key in found else ELSEWHERE.get(key, 'not measured')) for key in DIFFERENCES]
-    sections = [dict(title='Paper, released code and kit', table=(('question', 'paper', 'released code', 'kit', 'measured'), rows), caption=f'Measured on {dataset}, seed 0, at {configs[0].scale} scale, where a row does not say otherwise; ± one standard error. ' + floor_told(floor) + ' A density at one point of the bins can be ruled by a few images: its error says so.')]
+    sections = [dict(title='Paper, released code and kit', table=(('question', 'paper', 'released code', 'kit', 'measured'), rows), caption=f'Measured on {title_of(dataset)}, seed 0, at {configs[0].scale} scale, where a row does not say otherwise; ± one standard error. ' + floor_told(floor) + ' A density at one point of the bins can be ruled by a few images: its error says so.')]
     if nf and finished(nf, parameters=True):
         x = draw_samples(load_run(nf)[0], jax.random.key(42), 10, batch_size=10)
         save_png(grid_figure({'undone': displayed(x, nf.bits), 'not undone': displayed(x, nf.bits, published()['released_code']['lambda'])}, 8), out/'range.png')

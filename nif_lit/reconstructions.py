@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from .checks import whole
-from .data import check_bits
+from .data import check_bits, title_of
 from .experiments import Figure, MODELS, PAPER_MODELS, by_dataset, cached, dataset_of, experiment, finished, former, images_seen, picture
 from .heads import KINDS
 from .likelihood import mean_and_se
@@ -107,9 +107,9 @@ def _figure8(dataset, configs, out):
     record = {c.model: before[c.model] if c.model in before else rms(seen(c), x).tolist() for c in configs}
     grid = lambda: grid_figure(originals | {c.model: seen(c) for c in configs}, configs[0].bits, captions={model: [f'{e:.2f}' for e in errors] for model, errors in record.items()})
     picture(out/f'fig8-{dataset}.png', grid, configs)
-    caption = (f'{dataset}, seed 0: the first {n} test images at s = 0, M growing downwards; under each its root-mean-square error in levels (0 to {2 ** configs[0].bits - 1}). '
+    caption = (f'{title_of(dataset)}, seed 0: the first {n} test images at s = 0, M growing downwards; under each its root-mean-square error in levels (0 to {2 ** configs[0].bits - 1}). '
                + ('' if originals else 'Originals are omitted. ') + 'An NF gives every image back and has no row. Errors that did not fall with M would mean that the dimensions are not used.')
-    return record, dict(title=f'Reconstructions: {dataset} (Fig. 8)', caption=caption, png=f'fig8-{dataset}.png', alt=f'Test images of {dataset} as the manifolds of {", ".join(record)} have them, the error under each.')
+    return record, dict(title=f'Reconstructions: {title_of(dataset)} (Fig. 8)', caption=caption, png=f'fig8-{dataset}.png', alt=f'Test images of {title_of(dataset)} as the manifolds of {", ".join(record)} have them, the error under each.')
 
 
 def _curve(scores, means, out):
@@ -128,8 +128,8 @@ def _curve(scores, means, out):
             ax.grid(axis='y', color='#e4e4e4', lw=0.8); ax.set_axisbelow(True); ax.legend(loc='center left', bbox_to_anchor=(1, 0.5))
             fig.draw_without_rendering(); fig.set_layout_engine('none')
         save_png(fig, out/f'fig8-{dataset}-errors.png')
-        sections.append(dict(title=f'Error against M: {dataset}', caption=f"Mean over {of[Ms[0]]['mode']['n']:,} test images, seed 0; bars of two standard errors, where they are wider than the mark. Where the blue line lies below the dashed one, the manifold is nearer to test images than the plane of its dimension that is best for training images. Dotted: the mean training image alone; a curve that stays near it brings little of an image back.", png=f'fig8-{dataset}-errors.png',
-                             alt=f'Root-mean-square error of {dataset} test images against M for the NIF and for PCA, and of the mean training image as a dotted level.'))
+        sections.append(dict(title=f'Error against M: {title_of(dataset)}', caption=f"Mean over {of[Ms[0]]['mode']['n']:,} test images, seed 0; bars of two standard errors, where they are wider than the mark. Where the blue line lies below the dashed one, the manifold is nearer to test images than the plane of its dimension that is best for training images. Dotted: the mean training image alone; a curve that stays near it brings little of an image back.", png=f'fig8-{dataset}-errors.png',
+                             alt=f'Root-mean-square error of {title_of(dataset)} test images against M for the NIF and for PCA, and of the mean training image as a dotted level.'))
     return sections
 
 
@@ -141,13 +141,13 @@ def draw_fig8(configs, out, progress=True):
         shown, section = _figure8(dataset, found, out)
         scores[dataset], largest = {}, max(parse_name(c.model)[1] for c in _needs(found[0].scale) if c.dataset == dataset)
         N, means[dataset] = math.prod(dataset_of(dataset, found[0].bits, found[0].split).shape), mean_image_error(found[0])
-        rows.append((dataset, '0: mean image', '0.0%', '', '', _pm(means[dataset]), '', means[dataset]['n'], ''))
+        rows.append((title_of(dataset), '0: mean image', '0.0%', '', '', _pm(means[dataset]), '', means[dataset]['n'], ''))
         for config in found:
             M, e = parse_name(config.model)[1], errors_of(config, largest)
             scores[dataset][M] = e
-            rows.append((dataset, M, f'{M / N:.1%}', _pm(e['mode']), _pm(e['posterior_mean']), _pm(e['pca']), _pm(e['gain'], '+'), e['mode']['n'], config.seed))
+            rows.append((title_of(dataset), M, f'{M / N:.1%}', _pm(e['mode']), _pm(e['posterior_mean']), _pm(e['pca']), _pm(e['gain'], '+'), e['mode']['n'], config.seed))
         missing = [c for c in _needs(found[0].scale) if c.dataset == dataset and c.model not in {f.model for f in found}]
-        rows += [(dataset, parse_name(c.model)[1], '', 'not run', '', '', '', '', c.seed) for c in missing]
+        rows += [(title_of(dataset), parse_name(c.model)[1], '', 'not run', '', '', '', '', c.seed) for c in missing]
         record[dataset] = dict(shown=shown, bits=found[0].bits, N=N, images={c.model: images_seen(c) for c in found}, errors={str(M): {k: e[k] for k in ('mode', 'posterior_mean', 'pca', 'gain')} | dict(mean_image=means[dataset]) for M, e in scores[dataset].items()}, not_run=[c.model for c in missing])
         sections.append(section)
     table = dict(title='Error over the whole test set (Fig. 8)', caption='Root-mean-square error per image in levels, mean ± standard error over test images. The paired difference is positive where the NIF is nearer to the image than PCA of the same M. M = 0: the mean training image, whatever the test image is.', table=(HEADER, rows))

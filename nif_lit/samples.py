@@ -11,6 +11,7 @@ import math
 from functools import lru_cache, partial
 import jax
 import numpy as np
+from .data import title_of
 from .experiments import Figure, MODELS, PAPER_MODELS, cached, dataset_of, experiment, finished, images_seen, is_cached, load_run, picture, runs_folder
 from .likelihood import mean_and_se
 from .models import released_code_sample
@@ -168,7 +169,7 @@ def _draw(configs, out, progress, *, name, title, paper, wanted, n, look, alt, c
     compared = {key: _gap(record, label(a), label(b), what) for key, (a, b, what) in compare.items()}
     grid = lambda: grid_figure({row: first_samples(model_of(c), n, s, sampler) for row, (c, s, sampler) in drawn.items()}, configs[0].bits)
     picture(out/f'{name}.png', grid, list(dict.fromkeys(c for c, _, _ in drawn.values())))
-    caption = f'{dataset}, {configs[0].bits} bits, seed 0, t = 1. {look}{GRID}' + (STAND_IN.format(paper) if dataset != paper else '')
+    caption = f'{title_of(dataset)}, {configs[0].bits} bits, seed 0, t = 1. {look}{GRID}' + (STAND_IN.format(title_of(paper)) if dataset != paper else '')
     record = dict(dataset=dataset, stands_for=paper if dataset != paper else None, bits=configs[0].bits, key=KEY, rows=record, compared=compared, not_run=[r[0] for r in rows if r[1] == 'not run'])
     return record, [dict(title=title, caption=caption, png=f'{name}.png', alt=f'Rows of samples, from top to bottom: {"; ".join(drawn)}. {alt}', table=(HEADER, rows))]
 

@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['WHERE', 'AGAINST_NF', 'on_disk', 'ready', 'scores_of', 'against', 'seeds_share', 'borrow', 'size_of', 'rows_of',
-           'larger', 'moved', 'floor_at', 'on_the_manifold', 'against_tuned', 'equals_nf']
+           'larger', 'trainings_of', 'from_fewer', 'moved', 'floor_at', 'on_the_manifold', 'against_tuned', 'equals_nf']
 
 # %% ../nbs/31_fid.ipynb #1dbfcd22
 import math
 from pathlib import Path
 import numpy as np
+from .data import title_of
 from .experiments import Figure, another_training, by_dataset, by_model, finished, former, is_cached, may_score, models_told, plan, published, result_of
 from .models import parse_name
 from .pictures import COLOURS, label_colours, save_png, style
@@ -141,26 +142,40 @@ def larger(configs, n, shares=None, progress=False):
     had = [c for c in configs if n < asked and on_disk(c, asked)]
     if len({c.model == 'NF' for c in had}) < 2: return None
     rows = rows_of(had, asked, progress); borrow({'': dict(rows=rows)}, shares or {})
-    again = {c: another_training(c, sample_scores(c, n=asked)) for c in had}
-    return dict(n=asked, rows=rows, trainings={f'{c.model}, seed {c.seed}': [bits, result_of(c)['test_bits_per_dim']['mean']] for c, bits in again.items() if bits is not None})
+    return dict(n=asked, rows=rows, trainings=trainings_of(had, asked))
+
+
+def trainings_of(configs, n):
+    "The runs that were trained again for their scores of n samples: dict run -> (test bits/dim of the parameters that were scored, of the run)."
+    again = {c: another_training(c, sample_scores(c, n=n)) for c in configs}
+    return {f'{c.model}, seed {c.seed}': [bits, result_of(c)['test_bits_per_dim']['mean']] for c, bits in again.items() if bits is not None}
+
+
+def from_fewer(configs, n, rows, shares=None, progress=False):
+    "`moved` from the sweep's number of samples to the n of a data set's rows, with both numbers; None where no NF or no NIF has scores of both on disk."
+    few = SIZES[configs[0].scale]['sweep']
+    had = [c for c in configs if few < n and on_disk(c, few) and on_disk(c, n)]
+    if len({c.model == 'NF' for c in had}) < 2: return None
+    borrow({'': dict(rows=(before := rows_of(had, few, progress)))}, shares or {})
+    return dict(moved(before, rows), few=few, n=n)
 
 
 def moved(rows, more):
-    "What more samples change: dict(frechet, kid, kept, compared, lost, fewer): the changes of the distance, as shares, and of KID, of each model, sampler and place over the seeds that both have; how many comparisons with the NF keep their verdict, of how many, and which do not; fewer: whether a row has fewer seeds there, which alone may turn a verdict."
-    frechet, kid, lost, compared, fewer = [], [], [], 0, False
+    "What more samples change: dict(frechet, kid, kept, compared, lost, unequal): the changes of the distance, as shares, and of KID, of each model, sampler and place over the seeds that both have; how many comparisons with the NF keep their verdict, of how many, and which do not, as (samples, verdict, verdict of more); unequal: whether a compared row has other seeds there, which alone may turn a verdict."
+    frechet, kid, lost, compared, unequal = [], [], [], 0, False
     for model, row in more.items():
         for sampler, at in row['scores'].items():
             for where, many in at.items():
-                few = rows[model]['scores'][sampler].get(where)
+                few = rows.get(model, dict(scores={}))['scores'].get(sampler, {}).get(where)
                 if few is None or (where == '0' and sampler != 'trained'): continue                       # at s = 0 both samplers are one
-                each = dict(zip(few['seeds'], zip(few['values'], few['kids']))); fewer |= bool(set(few['seeds']) - set(many['seeds']))
+                each = dict(zip(few['seeds'], zip(few['values'], few['kids']))); unequal |= set(few['seeds']) != set(many['seeds'])
                 both = [(each[k], (f, d)) for k, f, d in zip(many['seeds'], many['values'], many['kids']) if k in each]
                 frechet += [f / f0 - 1 for (f0, _), (f, _) in both]; kid += [d - d0 for (_, d0), (_, d) in both]
                 versus = [r.get('against', {}).get(sampler, {}).get(where, {}).get('verdict') for r in (rows[model], row)]
                 if None not in versus:
                     compared += 1
-                    if versus[0] != versus[1]: lost.append(f'{model} at {_samples(sampler, where)}: {versus[0]} above, {versus[1]} here')
-    return dict(frechet=frechet, kid=kid, kept=compared - len(lost), compared=compared, lost=lost, fewer=fewer)
+                    if versus[0] != versus[1]: lost.append((f'{model} at {_samples(sampler, where)}', *versus))
+    return dict(frechet=frechet, kid=kid, kept=compared - len(lost), compared=compared, lost=lost, unequal=unequal)
 
 
 def floor_at(config, n):
@@ -279,12 +294,23 @@ def asked_told(asked, n):
 def _span(values, form='+z.0%'): return ' to '.join(dict.fromkeys(format(v, form) for v in (min(values), max(values))))
 
 
+def moved_told(change, few, n):
+    "`moved` in a sentence, or ''."
+    if not change['frechet']: return ''
+    lost = '; '.join(f'{samples}: {before}, then {after}' for samples, before, after in change['lost'])
+    return f"From {few:,} to {n:,} samples the distances change by {_span(change['frechet'])} and KID × 1000 by {1e3 * min(change['kid']):+.3f} to {1e3 * max(change['kid']):+.3f}, the same seeds; {change['kept']} of {change['compared']} comparisons with the NF keep their verdict{f' (not: {lost})' * bool(lost)}{', though the seeds of some rows are not the same' * change['unequal']}. "
+
+
+def trainings_told(again):
+    "`trainings_of` in a sentence, or ''."
+    return '' if not again else 'The parameters of these runs were gone, and they were trained again for these samples: test bits/dim ' + ', '.join(f'{run} {a:.4f} (before {b:.4f})' for run, (a, b) in again.items()) + '. '
+
+
 def larger_told(more, n, change):
     "`larger` and `moved` in the sentences of a caption."
     told = f"What has been scored with the {more['n']:,} samples of the protocol, at the s that the sweeps of the table above chose; ± and the words as there. "
-    if change['frechet']: told += f"From {n:,} to {more['n']:,} samples the distances change by {_span(change['frechet'])} and KID × 1000 by {1e3 * min(change['kid']):+.3f} to {1e3 * max(change['kid']):+.3f}, the same seeds; {change['kept']} of {change['compared']} comparisons with the NF keep their verdict{' (not: ' + '; '.join(change['lost']) + ')' if change['lost'] else ''}{', where rows above have more seeds' * change['fewer']}. "
-    if more['trainings']: told += 'The parameters of these runs were gone, and they were trained again: test bits/dim ' + ', '.join(f'{run} {a:.4f} (before {b:.4f})' for run, (a, b) in more['trainings'].items()) + '; so a change holds another training too.'
-    return told.strip()
+    told += moved_told(change, n, more['n']) + trainings_told(more['trainings'])
+    return told + 'So a change holds another training too.' if more['trainings'] else told.strip()
 
 
 def draw(configs, out, progress=True):
@@ -301,17 +327,18 @@ def draw(configs, out, progress=True):
         n, models = record[name]['n'], [*by_model([c for c in needs(cs[0].scale) if c.dataset == name] or cs)]
         one_run = next(c for c in cs if c.model in rows and ready(c, n)); one = sample_scores(one_run, n=n)
         what, floor = one['frechet']['name'], floor_at(next(c for c in cs if ready(c, n)), n)
-        record[name] = dict(n=n, n_reference=one['n_reference'], n_sweep=SIZES[cs[0].scale]['sweep'], name=what, bits=one['bits'], asked=asked_for(rows, n, cs), larger=larger(cs, n, shares, progress), weights=one['weights'], compute=one['compute'], samplers=MEANINGS, rows=rows, floor=floor, borrowed=shares, apart=draws_apart(cs, SIZES[cs[0].scale]['sweep']), published=printed.get(name, {}))
+        record[name] = dict(n=n, n_reference=one['n_reference'], n_sweep=SIZES[cs[0].scale]['sweep'], name=what, bits=one['bits'], asked=asked_for(rows, n, cs), larger=larger(cs, n, shares, progress), from_fewer=from_fewer(cs, n, rows, shares, progress), trainings=trainings_of([c for c in cs if c.model in rows and ready(c, n)], n), weights=one['weights'], compute=one['compute'], samplers=MEANINGS, rows=rows, floor=floor, borrowed=shares, apart=draws_apart(cs, SIZES[cs[0].scale]['sweep']), published=printed.get(name, {}))
+        before, again = record[name]['from_fewer'], record[name]['trainings']
         header = tuple(what if h == 'distance' else h.replace('KID', one['kid']['name']) for h in HEADER)
         note = (f"{what} and {one['kid']['name']} (± se) of n = {n:,} samples against {one['n_reference']:,} test images at {one['bits']} bits, in the last column both against their 8-bit originals; lower is better. trained: noise N(0, sΣ); released: N(0, sI), as the released code draws, so that √s is the factor on the deviation for both; at s = 0 both are one. Nearer and farther than the NF: by KID, at two standard errors. {asked_told(record[name]['asked'], n)}\n\n{features_told(one)}{models_told(one_run)}Best s, and the NF's best t (on the variance): chosen on training images from sweeps of n = {record[name]['n_sweep']:,}. "
-                f"{points_told(rows)}{'*: at the end of the grid, so that a better one may lie beyond it. ' if any(c['at_edge'] for r in rows.values() for by in r['choices'].values() for c in by.values()) else ''}± in the distance: the deviation over seeds, where there are several; ± in KID: over images or, if that is more, over seeds. Against the NF at t = 1, of the same seeds: the change of the distance, and nearer or farther by KID at two standard errors. {borrowed_told(rows, shares)}{apart_told(record[name]['apart'])}The last row is what a perfect model would get at that row's n: a Fréchet distance has a part that n makes and that no model can lose, so a change in percent understates what happens to the rest. Published: a FID, by the released code of 2048 features from 25,000 samples through another image path (the paper says neither), on another scale" + ('.' if what == 'FID' else f', never comparable with {what}; compare the order and the change.'))
-        sections.append(dict(title=f'Distance to the data, {name} (Table 1)', caption=note, table=(header, cells_of(rows, models, record[name]['published'], floor))))
+                f"{points_told(rows)}{'*: at the end of the grid, so that a better one may lie beyond it. ' if any(c['at_edge'] for r in rows.values() for by in r['choices'].values() for c in by.values()) else ''}± in the distance: the deviation over seeds, where there are several; ± in KID: over images or, if that is more, over seeds. Against the NF at t = 1, of the same seeds: the change of the distance, and nearer or farther by KID at two standard errors. {borrowed_told(rows, shares)}{apart_told(record[name]['apart'])}{moved_told(before, before['few'], n) if before else ''}{trainings_told(again)}{'Their sweeps are of the training before. ' * bool(again)}The last row is what a perfect model would get at that row's n: a Fréchet distance has a part that n makes and that no model can lose, so a change in percent understates what happens to the rest. Published: a FID, by the released code of 2048 features from 25,000 samples through another image path (the paper says neither), on another scale" + ('.' if what == 'FID' else f', never comparable with {what}; compare the order and the change.'))
+        sections.append(dict(title=f'Distance to the data, {title_of(name)} (Table 1)', caption=note, table=(header, cells_of(rows, models, record[name]['published'], floor))))
         if any(m != 'NF' for m in rows):
             save_png(distances_figure(rows, f'{what} to the test set, n = {n:,}'), out/f'table1_{name}.png')
-            sections[-1] |= dict(png=f'table1_{name}.png', alt=f'{name}: {what} of every NIF at s = 0, at the best s and at s = 1, for both samplers; the NF at t = 1 as a dashed line and at its best t as a dotted one.')
+            sections[-1] |= dict(png=f'table1_{name}.png', alt=f'{title_of(name)}: {what} of every NIF at s = 0, at the best s and at s = 1, for both samplers; the NF at t = 1 as a dashed line and at its best t as a dotted one.')
         if more := record[name]['larger']:
             more['moved'] = moved(rows, more['rows'])
-            sections.append(dict(title=f"At n = {more['n']:,} samples, {name}", caption=larger_told(more, n, more['moved']), table=(header, cells_of(more['rows'], [m for m in models if m in more['rows']], record[name]['published'], floor_at(next(c for c in cs if on_disk(c, more['n'])), more['n'])))))
+            sections.append(dict(title=f"At n = {more['n']:,} samples, {title_of(name)}", caption=larger_told(more, n, more['moved']), table=(header, cells_of(more['rows'], [m for m in models if m in more['rows']], record[name]['published'], floor_at(next(c for c in cs if on_disk(c, more['n'])), more['n'])))))
     return record, sections
 
 
@@ -345,8 +372,8 @@ def on_the_manifold(record):
     for name, found in record.items():
         for sampler, where, place in (('trained', '0', 'on the manifold (s = 0, either sampler)'), ('trained', 'best', 'at the best s, trained density'), ('released', 'best', 'at the best s, released sampler')):
             versus, counts = _counts(found['rows'], sampler, where)
-            if not versus: said.append(f'{name}, {place}: not run.'); continue
-            said.append(f"{name}, {place}: {', '.join(f'{AGAINST_NF[v]} in {k}' for v, k in counts.items() if k)} of {len(versus)} NIFs; {found['name']} changes by {_span([d['ratio'] for d in versus.values()])} (n = {found['n']:,}){_inside(found, sampler, where)}.")
+            if not versus: said.append(f'{title_of(name)}, {place}: not run.'); continue
+            said.append(f"{title_of(name)}, {place}: {', '.join(f'{AGAINST_NF[v]} in {k}' for v, k in counts.items() if k)} of {len(versus)} NIFs; {found['name']} changes by {_span([d['ratio'] for d in versus.values()])} (n = {found['n']:,}){_inside(found, sampler, where)}.")
     return said
 
 
@@ -355,11 +382,11 @@ def against_tuned(record):
     said = []
     for name, found in record.items():
         nf, choice = found['rows'].get('NF', {}).get('scores', {}).get('trained', {}), [c['trained'] for c in found['rows'].get('NF', {}).get('choices', {}).values() if c]
-        if 'best' not in nf: said.append(f'{name}: the NF at its best t is not run.'); continue
+        if 'best' not in nf: said.append(f'{title_of(name)}: the NF at its best t is not run.'); continue
         chosen, tried = (', '.join(f'{t:g}' for t in ts) for ts in (sorted(set(nf['best']['temperatures'])), [p['t'] for p in choice[0]['points']]))
         tuned = nf['best']['frechet']; plain = float(np.mean([v for v, k in zip(nf['1']['values'], nf['1']['seeds']) if k in nf['best']['seeds']]))      # of the seeds whose t was tuned
         some = f" (seed {', '.join(map(str, nf['best']['seeds']))} of {len(nf['1']['seeds'])})" * (nf['best']['seeds'] != nf['1']['seeds'])
-        said.append(f"{name}: the NF's best t{some} is {chosen} of {tried}{', at the edge of its grid' * any(c['at_edge'] for c in choice)}; {found['name']} {plain:.3f} becomes {tuned:.3f} ({tuned / plain - 1:+.0%}).")
+        said.append(f"{title_of(name)}: the NF's best t{some} is {chosen} of {tried}{', at the edge of its grid' * any(c['at_edge'] for c in choice)}; {found['name']} {plain:.3f} becomes {tuned:.3f} ({tuned / plain - 1:+.0%}).")
         for sampler in SAMPLERS:
             versus = {m: r['tuned'][sampler] for m, r in found['rows'].items() if r.get('tuned', {}).get(sampler)}
             if versus: said[-1] += f" Against it, NIFs at their best s, {sampler} sampler: " + ', '.join(f"{m} {d['ratio']:+.0%} ({d['verdict']})" for m, d in versus.items()) + '.'
@@ -372,8 +399,8 @@ def equals_nf(record, margin=0.05):
     for name, found in record.items():
         for sampler in SAMPLERS:
             versus, _ = _counts(found['rows'], sampler, '1')
-            if not versus: said.append(f'{name}, {sampler} sampler: not run.'); continue
+            if not versus: said.append(f'{title_of(name)}, {sampler} sampler: not run.'); continue
             equal = [m for m, d in versus.items() if abs(d['ratio']) <= margin and d['verdict'] == 'undecided']
-            said.append(f"{name}, {sampler} sampler: at s = 1 {found['name']} is the NF's within {margin:.0%} and KID's error for {len(equal)} of {len(versus)} NIFs; it changes by {_span([d['ratio'] for d in versus.values()])}, "
+            said.append(f"{title_of(name)}, {sampler} sampler: at s = 1 {found['name']} is the NF's within {margin:.0%} and KID's error for {len(equal)} of {len(versus)} NIFs; it changes by {_span([d['ratio'] for d in versus.values()])}, "
                         + ', '.join(f"{m} {d['ratio']:+.1%} ({d['verdict']}, {d['kid'] / d['se']:+.1f} se of KID)" for m, d in versus.items()) + '.')
     return said

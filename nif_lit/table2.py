@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from pathlib import Path
 import numpy as np
+from .data import title_of
 from .experiments import Figure, by_dataset, by_model, cached, dataset_of, evaluation_key, former, is_cached, load_run, may_score, metrics_of, plan, published, result_of, trained_on
 from .likelihood import bits_per_dim_of, paired_difference
 from .pictures import COLOURS, curve_figure, dots_figure, save_png
@@ -228,7 +229,7 @@ def draw(configs, out, progress=True):
         results = _results(cs)
         record[name] = {m: _row(m, found, results.get('NF', []), printed.get(name, {}).get(m)) for m, found in results.items()}
         seen = {n for r in record[name].values() for n in r['images_seen']}
-        if len(seen) > 1: raise ValueError(f'{name}: the models saw unequal numbers of images: {sorted(seen)}')
+        if len(seen) > 1: raise ValueError(f'{title_of(name)}: the models saw unequal numbers of images: {sorted(seen)}')
     whole = Path('results')/(configs[0].scale if configs else 'smoke')                # one data set alone, or another folder, borrows from all that was run all the same
     repeats = (former('repeats', out) or former('repeats', whole)).get('result', [])
     machine = repeated(repeats)
@@ -251,15 +252,15 @@ def draw(configs, out, progress=True):
         curves, differences = _curves(cs)
         save_png(curve_figure(curves, 'training images seen, millions', 'training bits/dim, running mean', legend='given'), out/f'table2_{name}_training.png')
         if differences: save_png(curve_figure(differences, 'training images seen, millions', 'NF − NIF, training bits/dim', reference={'no difference': 0.0}, legend='given'), out/f'table2_{name}_difference.png')
-        sections += [dict(title=f'Bits per dimension, {name} (Table 2)', caption=note + words, table=(header, lines), png=f'table2_{name}.png', alt=f'{name}: a dot per seed and a bar for every model, of mean ± sd over seeds or, dashed, of what one seed borrows, on a common axis of test bits per dimension.'),
-                     dict(title=f'Training, {name}', caption='Seed 0. A curve that still falls at its end says that the budget, not the model, decides.', png=f'table2_{name}_training.png', alt=f'{name}: training bits per dimension of every model against images seen.')]
+        sections += [dict(title=f'Bits per dimension, {title_of(name)} (Table 2)', caption=note + words, table=(header, lines), png=f'table2_{name}.png', alt=f'{title_of(name)}: a dot per seed and a bar for every model, of mean ± sd over seeds or, dashed, of what one seed borrows, on a common axis of test bits per dimension.'),
+                     dict(title=f'Training, {title_of(name)}', caption='Seed 0. A curve that still falls at its end says that the budget, not the model, decides.', png=f'table2_{name}_training.png', alt=f'{title_of(name)}: training bits per dimension of every model against images seen.')]
         for m, d in same.items(): record[name][m]['same_products'] = d
         ended = endings(cs)
         for m in results: record[name][m]['ended'] = [r for r in ended if r['model'] == m]
-        if len(results) > 1: sections += [dict(title=f'The last parameters, {name}', table=(ENDED, ended_cells(ended)),
+        if len(results) > 1: sections += [dict(title=f'The last parameters, {title_of(name)}', table=(ENDED, ended_cells(ended)),
                           caption=f'Bits/dim. Lead: NF − model of one seed, over the batches of the last tenth of training, each scored before its own step, and of the last parameters over training and test images. n = {next((r["n"] for r in ended if r["n"]), 0):,} training images, ' + 'the first of the set.\n\nMemory: how much less the lead is on test images; a positive one says that the NIF knows its training images by heart, more than the NF does. Last step: how much more the lead is on training images than while training; a negative one is a bad step, which costs the NIF on both kinds of images, a positive one may be memory of the last epoch.')]
-        if differences: sections += [dict(title=f'Differences while training, {name}', caption='The NF less each NIF, on the same batches, seed 0; above 0 the NIF needs fewer bits. Curves that cross, or still move at the end, say that the order of the models is not settled.',
-                                          png=f'table2_{name}_difference.png', alt=f'{name}: the training bits per dimension of the NF less those of each NIF against images seen, around a dashed line at no difference.')]
+        if differences: sections += [dict(title=f'Differences while training, {title_of(name)}', caption='The NF less each NIF, on the same batches, seed 0; above 0 the NIF needs fewer bits. Curves that cross, or still move at the end, say that the order of the models is not settled.',
+                                          png=f'table2_{name}_difference.png', alt=f'{title_of(name)}: the training bits per dimension of the NF less those of each NIF against images seen, around a dashed line at no difference.')]
     return record, sections
 
 
@@ -277,6 +278,6 @@ def sentence(record):
         ended = [r for m in judged for r in rows[m].get('ended', ()) if r['memory']]
         def told(what, sign): return ', '.join(f"{r['model']} seed {r['seed']} {r[what]['value']:+.4f}" for r in ended if sign * r[what]['value'] > max(MARGIN / 2, 2 * r[what]['se']))
         heart, late = told('memory', 1), told('last_step', -1); listed |= bool(heart or late)
-        said.append(f'**{name}**: ' + (words or 'not run') + '.' + (f' Learned by heart beyond the NF: {heart}.' if heart else '') + (f' Stopped at a bad step: {late}.' if late else ''))
+        said.append(f'**{title_of(name)}**: ' + (words or 'not run') + '.' + (f' Learned by heart beyond the NF: {heart}.' if heart else '') + (f' Stopped at a bad step: {late}.' if late else ''))
     if listed: said.append(f'Memory and last steps are listed from half of the margin, {MARGIN / 2:g} bits/dim, and two standard errors; a bad step is part of the spread over seeds, which pairs of one seed borrow. Whether more training images would take the memory away, or averaged parameters the bad step, was not tried.')
     return 'NF − model in bits/dim; where no seeds are named, of one pair of networks.\n\n' + '\n'.join(f'- {s}' for s in said[:len(record)]) + ''.join(f'\n\n{s}' for s in said[len(record):])

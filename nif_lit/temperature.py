@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
+from .data import title_of
 from .experiments import Figure, by_dataset, experiment, finished, former, images_seen, may_score, models_told, picture, plan
 from .heads import GaussianNIF
 from .models import draw
@@ -127,8 +128,8 @@ def _one_dataset(dataset, configs, out, progress):
     sections, there = [], [(label, config) for label, config, s in rows if config]
     for reading in READINGS:
         picture(out/f'fig1-{dataset}-{reading}.png', lambda: grid_figure(temperature_rows(rows, reading), configs[0].bits, column_labels=[f't = {t:g}' for t in TEMPERATURES]), [c for _, c in there])
-        sections.append(dict(title=f'Temperature: {dataset}, t on the {reading} (Fig. 1)', png=f'fig1-{dataset}-{reading}.png', alt=f'Rows of samples ({", ".join(label for label, _ in there)}), t growing from left to right.',
-            caption=f'{dataset}, seed 0. t multiplies the {reading} of the innermost prior' + (', as the text says. ' if reading == 'variance' else ', as in the released code. ') + 'One latent in each row. If t did nothing for the manifold the second row would not change.'))
+        sections.append(dict(title=f'Temperature: {title_of(dataset)}, t on the {reading} (Fig. 1)', png=f'fig1-{dataset}-{reading}.png', alt=f'Rows of samples ({", ".join(label for label, _ in there)}), t growing from left to right.',
+            caption=f'{title_of(dataset)}, seed 0. t multiplies the {reading} of the innermost prior' + (', as the text says. ' if reading == 'variance' else ', as in the released code. ') + 'One latent in each row. If t did nothing for the manifold the second row would not change.'))
     sweeps = {label: points for label, config, s in rows if config and len(points := temperature_sweep(config, s, progress)) == len(SWEEP)}
     shares = {label: prior_share(model_of(c).head) for label, c in there} if all(finished(c, parameters=True) for _, c in there) else former('fig1', out)['result'][dataset]['shares']
     apart = draws_apart(plan(configs[0].scale, dataset), SIZES[configs[0].scale]['sweep'])
@@ -156,7 +157,7 @@ def _one_dataset(dataset, configs, out, progress):
         header = tuple(one['frechet']['name'] if h == 'distance' else h.replace('KID', one['kid']['name']) for h in HEADER)
         about = f"Seed {config.seed}, {n:,} samples a row (training images: {floor['n']:,}) against {one['n_reference']:,} test images at {one['bits']} bits. {features_told(one)}{models_told(config)}"
         save_png(sweep_figure(sweeps, floor), out/f'fig1-{dataset}-sweep.png')
-    sections.append(dict(title=f'Distance against t: {dataset}', **(dict(png=f'fig1-{dataset}-sweep.png') if sweeps else {}), table=(header, table), alt='Three curves against t, for the NF and the NIF on and off its manifold: Fréchet distance, KID with standard errors, precision.',
+    sections.append(dict(title=f'Distance against t: {title_of(dataset)}', **(dict(png=f'fig1-{dataset}-sweep.png') if sweeps else {}), table=(header, table), alt='Three curves against t, for the NF and the NIF on and off its manifold: Fréchet distance, KID with standard errors, precision.',
         caption='Hot samples that stay in the data keep low distances and a high precision to the right of t = 1. If temperature did nothing the lines would be flat; if both models took it equally the lines would rise together.\n\nThe third column says by how much the total variance of the latent has grown since t = 1. ' + about + (f"Other draws of {apart['n']:,} samples move precision by {apart['precision']:.3f}, recall by {apart['recall']:.3f}, coverage by {apart['coverage']:.3f} (one deviation, {apart['pairs']} pairs of scores of this data set)." if apart else '')))
     record = dict(pictures=dict(key=KEY, temperatures=TEMPERATURES, readings=list(READINGS)), shares=shares, sweeps=sweeps, seeds={label: config.seed for label, config, s in rows if config}, apart=apart,
                   images={label: images_seen(config) for label, config, s in rows if config}, floor={k: floor[k] for k in ('n', 'frechet', 'kid', 'se', 'precision', 'recall', 'coverage')},

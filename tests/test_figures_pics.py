@@ -77,7 +77,7 @@ def cells(sections): return [row for section in sections if section.get('table')
 
 def test_samples_share_a_key_and_missing_runs_are_said(runs, tmp_path):
     record, sections = samples.draw_fig9(runs('NF', 'NIF-16'), tmp_path, False)
-    assert list(record['rows']) == ['NF', 'NIF-16, s = 0', 'NIF-16, s = 1', 'NIF-16, s = 1, Σ = I', 'test images'] and record['not_run'] == [] and record['stands_for'] == 'cifar10' in sections[0]['caption']
+    assert list(record['rows']) == ['NF', 'NIF-16, s = 0', 'NIF-16, s = 1', 'NIF-16, s = 1, Σ = I', 'test images'] and record['not_run'] == [] and record['stands_for'] == 'cifar10' and 'stand in for CIFAR-10' in sections[0]['caption']
     model = tiny('NIF-4')
     on, off = (samples.first_samples(model, 100, s) for s in (0.0, 1.0))
     assert np.array_equal(on, samples.first_samples(model, 100, 0.0, 'released')) and not np.array_equal(on, off)

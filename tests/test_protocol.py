@@ -288,14 +288,21 @@ def test_more_samples_stand_beside_fewer(monkeypatch, tmp_path):
     record, sections = table1.draw(configs, tmp_path, False)
     more, last = record['digits']['larger'], sections[-1]
     assert record['digits']['n'] == 200 and more['n'] == 300 and list(more['rows']) == ['NF', 'NIF-8'] and more['trainings'] == {'NIF-8, seed 0': [1.0, 1.1]}
-    assert np.allclose(more['moved']['frechet'], -0.1) and more['moved']['compared'] == 5 and more['moved']['kept'] == 3 and not more['moved']['fewer'] and 'more seeds' not in last['caption']
-    assert [text.replace('\u00a0', ' ') for text in more['moved']['lost']] == ['NIF-8 at s = 1, trained: nearer above, farther here', 'NIF-8 at s = 1, released: nearer above, farther here']
+    assert np.allclose(more['moved']['frechet'], -0.1) and more['moved']['compared'] == 5 and more['moved']['kept'] == 3 and not more['moved']['unequal'] and 'not the same' not in last['caption']
+    assert [(text.replace('\u00a0', ' '), *verdicts) for text, *verdicts in more['moved']['lost']] == [(f'NIF-8 at s = 1, {sampler}', 'nearer', 'farther') for sampler in ('trained', 'released')]
     assert last['title'] == 'At n = 300 samples, digits' and 'From 200 to 300 samples the distances change by -10% and' in last['caption'] and 'NIF-8, seed 0 1.0000 (before 1.1000)' in last['caption']
     assert {row[0] for row in last['table'][1]} == {'NF (1)', 'NIF-8 (1)', 'training images'}
     score = lambda seeds: dict(seeds=seeds, values=[1.0] * len(seeds), kids=[0.1] * len(seeds)); row = lambda seeds: {'NF': dict(scores=dict(trained={'1': score(seeds)}))}
-    assert table1.moved(row([0, 1]), row([1]))['fewer'] and not table1.moved(row([1]), row([0, 1]))['fewer'] and table1.moved(row([0, 1]), row([1]))['frechet'] == [0.0]
+    assert table1.moved(row([0, 1]), row([1]))['unequal'] and not table1.moved(row([1]), row([1]))['unequal'] and table1.moved(row([0, 1]), row([1]))['frechet'] == [0.0] and table1.moved({}, row([1]))['frechet'] == []
     for many in ((), ('NF',), ('NIF-8', 'NIF-16')): assert table1.larger(configs, 200) is None
     many = ('NF', 'NIF-8'); assert table1.larger(configs, 300) is None
+    monkeypatch.setattr(table1, 'size_of', lambda configs: 300)                                        # the table has them: what the fewer were stands in its caption
+    record, sections = table1.draw(configs, tmp_path, False)
+    own = record['digits']
+    assert own['n'] == 300 and own['larger'] is None and own['from_fewer']['few'] == 200 and own['from_fewer']['kept'] == 3 and np.allclose(own['from_fewer']['frechet'], -0.1)
+    assert own['trainings'] == {'NIF-8, seed 0': [1.0, 1.1], 'NIF-16, seed 0': [1.0, 1.1]} and len(sections) == 1
+    for words in ('From 200 to 300 samples the distances change by -10% and', 'nearer, then farther', 'NIF-16, seed 0 1.0000 (before 1.1000)', 'sweeps are of the training before'): assert words in sections[0]['caption'].replace('\u00a0', ' ')
+    many = (); assert table1.from_fewer(configs, 300, own['rows']) is None
 
 
 def test_a_score_says_whose_parameters_it_is_of(small, tmp_path):

@@ -273,7 +273,7 @@ def test_a_fid_of_fewer_samples_is_not_compared(tmp_path):
     assert judged_of(tmp_path, table1=dict(cifar10=record | dict(n=10_000)))['table1.cifar10.NF']['verdict'] != 'not run'
 
 
-@pytest.mark.parametrize('full, word', [(1.9, 'may pass it; the other columns speak against it: cifar10 0.700 for 1.072'), (2.5, None)])
+@pytest.mark.parametrize('full, word', [(1.9, 'may pass it; the other columns speak against it: CIFAR-10 0.700 for 1.072'), (2.5, None)])
 def test_a_score_that_moves_towards_the_printed_number_is_not_passed_over(full, word):
     "The noiseless scores have no slope of their own, so the two budgets stand for one."
     place = 'without noise, lower edges'
