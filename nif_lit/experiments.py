@@ -30,7 +30,7 @@ from pathlib import Path
 import jax
 import numpy as np
 from .checks import nearest, seed_of, whole
-from .data import DATASETS, DataError, check_bits, load, write_bytes
+from .data import DATASETS, DataError, check_bits, load, title_of, write_bytes
 from .glow import check_variant
 from .likelihood import bits_per_dim_of, mean_and_se, round_trip_error
 from .models import COMPUTES, build_model, cpu_flags, parse_name
@@ -254,7 +254,7 @@ def trained_on(result):
     "What the run of a `result_of` was trained on, in words: how many training images, of a subset where that is less than half of the data set, and for how many epochs."
     n, name, seen = result.get('n_train'), result['config']['dataset'], result['images_seen']
     if not n: return f'{seen:,} images seen in training'
-    return f'{n:,} training images' + (f' (a subset: {name} has {WHOLE[name]:,} in all)' if n + len(result['test_bits']) < WHOLE.get(name, 0) / 2 else '') + f', {seen / n:.3g} epochs'
+    return f'{n:,} training images' + (f' (a subset: {title_of(name)} has {WHOLE[name]:,} in all)' if n + len(result['test_bits']) < WHOLE.get(name, 0) / 2 else '') + f', {seen / n:.3g} epochs'
 
 
 def models_told(config):

@@ -298,12 +298,12 @@ def moved_told(change, few, n):
     "`moved` in a sentence, or ''."
     if not change['frechet']: return ''
     lost = '; '.join(f'{samples}: {before}, then {after}' for samples, before, after in change['lost'])
-    return f"From {few:,} to {n:,} samples the distances change by {_span(change['frechet'])} and KID × 1000 by {1e3 * min(change['kid']):+.3f} to {1e3 * max(change['kid']):+.3f}, the same seeds; {change['kept']} of {change['compared']} comparisons with the NF keep their verdict{f' (not: {lost})' * bool(lost)}{', though the seeds of some rows are not the same' * change['unequal']}. "
+    return f"From {few:,} to {n:,} samples the distances change by {_span(change['frechet'])} and KID × 1000 by {1e3 * min(change['kid']):+.3f} to {1e3 * max(change['kid']):+.3f}, the same seeds; {change['kept']} of {change['compared']} comparisons with the NF keep their verdict{f' (not: {lost})' * bool(lost)}{', though not all of them have the same seeds' * change['unequal']}. "
 
 
 def trainings_told(again):
     "`trainings_of` in a sentence, or ''."
-    return '' if not again else 'The parameters of these runs were gone, and they were trained again for these samples: test bits/dim ' + ', '.join(f'{run} {a:.4f} (before {b:.4f})' for run, (a, b) in again.items()) + '. '
+    return '' if not again else 'The parameters of these runs were gone; the runs were trained again for these samples, test bits/dim ' + ', '.join(f'{run} {a:.4f} (before {b:.4f})' for run, (a, b) in again.items()) + '. '
 
 
 def larger_told(more, n, change):

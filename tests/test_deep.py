@@ -54,7 +54,7 @@ def test_a_figure_with_runs_missing(tmp_path, monkeypatch):
     record, sections = deep_draw([config], tmp_path, False)
     json.dumps(record, allow_nan=False)
     assert record['digits']['verdict'].startswith('not run') and [row[1] for row in sections[0]['table'][1]] == ['closed form', 'not run', 'not run']
-    assert any('Models: 32 training images (a subset: celeba has 202,599 in all), 2 epochs. ' in section['caption'] for section in sections)
+    assert any('Models: 32 training images (a subset: CelebA has 202,599 in all), 2 epochs. ' in section['caption'] for section in sections)
     gallery(tmp_path, title='deep', intro='', sections=sections)                                # pictures there, described, rows as long as their header
     assert record['digits']['variation']['NF']['1']['se_coverage'] > 0                          # full coverage of three images is no certainty
 

@@ -288,7 +288,7 @@ def test_more_samples_stand_beside_fewer(monkeypatch, tmp_path):
     record, sections = table1.draw(configs, tmp_path, False)
     more, last = record['digits']['larger'], sections[-1]
     assert record['digits']['n'] == 200 and more['n'] == 300 and list(more['rows']) == ['NF', 'NIF-8'] and more['trainings'] == {'NIF-8, seed 0': [1.0, 1.1]}
-    assert np.allclose(more['moved']['frechet'], -0.1) and more['moved']['compared'] == 5 and more['moved']['kept'] == 3 and not more['moved']['unequal'] and 'not the same' not in last['caption']
+    assert np.allclose(more['moved']['frechet'], -0.1) and more['moved']['compared'] == 5 and more['moved']['kept'] == 3 and not more['moved']['unequal'] and 'not all of them' not in last['caption']
     assert [(text.replace('\u00a0', ' '), *verdicts) for text, *verdicts in more['moved']['lost']] == [(f'NIF-8 at s = 1, {sampler}', 'nearer', 'farther') for sampler in ('trained', 'released')]
     assert last['title'] == 'At n = 300 samples, digits' and 'From 200 to 300 samples the distances change by -10% and' in last['caption'] and 'NIF-8, seed 0 1.0000 (before 1.1000)' in last['caption']
     assert {row[0] for row in last['table'][1]} == {'NF (1)', 'NIF-8 (1)', 'training images'}
