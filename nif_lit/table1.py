@@ -360,7 +360,7 @@ def _inside(found, sampler, where):
     "The precision of the NIFs at one s beside that of the NF, in words, or ''."
     nf = found['rows'].get('NF', {}).get('scores', {}).get('trained', {}).get('1', {}).get('precision')
     own = [p for m, r in found['rows'].items() if m != 'NF' and (p := r['scores'].get(sampler, {}).get(where, {}).get('precision')) is not None]
-    return f'; precision {min(own):.2f} to {max(own):.2f}, the NF {nf:.2f}' if own and nf is not None else ''
+    return f"; precision {_span(own, '.2f')}, the NF {nf:.2f}" if own and nf is not None else ''
 
 
 AGAINST_NF = {'nearer': 'nearer to the data than the NF', 'farther': 'farther from the data than the NF', 'undecided': 'undecided against the NF'}

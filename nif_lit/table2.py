@@ -229,7 +229,7 @@ def draw(configs, out, progress=True):
         results = _results(cs)
         record[name] = {m: _row(m, found, results.get('NF', []), printed.get(name, {}).get(m)) for m, found in results.items()}
         seen = {n for r in record[name].values() for n in r['images_seen']}
-        if len(seen) > 1: raise ValueError(f'{title_of(name)}: the models saw unequal numbers of images: {sorted(seen)}')
+        if len(seen) > 1: raise ValueError(f'{name}: the models saw unequal numbers of images: {sorted(seen)}')
     whole = Path('results')/(configs[0].scale if configs else 'smoke')                # one data set alone, or another folder, borrows from all that was run all the same
     repeats = (former('repeats', out) or former('repeats', whole)).get('result', [])
     machine = repeated(repeats)

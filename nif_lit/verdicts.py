@@ -84,7 +84,7 @@ def dig(record, *path):
 
 def changed(ratio, kid, se, text='', base=None, kid_name='KID'):
     "A relative change of a Fréchet distance as a finding: significant where the difference of KID has its sign and exceeds 2 standard errors. base: the KID that it is a change of, which makes kid_se / base the error of the ratio."
-    return dict(value=ratio, significant=bool(abs(kid) > 2 * se and kid * ratio > 0), kid=kid, kid_se=se, se=se / base if base and base > 0 else None, kid_name=kid_name, text=text + f'{kid_name} × 1000 {1e3 * kid:+.2f} ± {1e3 * se:.2f}')
+    return dict(value=ratio, significant=bool(abs(kid) > 2 * se and kid * ratio > 0), kid=kid, kid_se=se, se=se / base if base and base > 0 else None, kid_name=kid_name, text=text + f'{kid_name} × 1000 {1e3 * kid:+.3f} ± {1e3 * se:.3f}')
 
 
 def kid_of(name):
@@ -131,7 +131,7 @@ def against_nf(records, dataset, model, sampler, where):
     "The change from NF to a NIF in Table 1's record, at where = '0', 'best' or '1' (s), or None; shared: the error of the NF's own score."
     versus, nf = dig(records, 'table1', dataset, 'rows', model, 'against', sampler, where), dig(records, 'table1', dataset, 'rows', 'NF', 'scores', 'trained', '1')
     if not versus: return None
-    return changed(versus['ratio'], versus['kid'], versus['se'], f"{records['table1'][dataset]['name']} {versus['frechet']:.2f} for {versus['nf']:.2f}; ", nf['kid'], kid_of(records['table1'][dataset]['name'])) \
+    return changed(versus['ratio'], versus['kid'], versus['se'], f"{records['table1'][dataset]['name']} {versus['frechet']:.3f} for {versus['nf']:.3f}; ", nf['kid'], kid_of(records['table1'][dataset]['name'])) \
         | dict(shared=max(nf['se'], _lent(versus)), note=f"n = {records['table1'][dataset]['n']:,}{_asked(records['table1'][dataset])}{_points(records, dataset, model, sampler) if where == 'best' else ''}, {_several(versus['seeds'], versus)}" + (_tuned(records, dataset, model, sampler) if where == 'best' else ''))
 
 # %% ../nbs/41_published_and_ours.ipynb #da81404a
@@ -168,7 +168,7 @@ def _table1_number(row, records):
     score = dig(found, 'rows', row[2], 'scores', 'trained', '1' if row[2] == 'NF' else 'best')
     if score is None: return None
     behind = f"n = {found['n']:,}{_asked(found)}" + (f', {_several(len(seeds))}' if (seeds := found['rows'][row[2]].get('seeds')) else '')
-    text = f"{found['name']} {score['frechet']:.2f}; {kid_of(found['name'])} × 1000 {1e3 * score['kid']:.2f} ± {1e3 * score['se']:.2f}"
+    text = f"{found['name']} {score['frechet']:.3f}; {kid_of(found['name'])} × 1000 {1e3 * score['kid']:.3f} ± {1e3 * score['se']:.3f}"
     if found['name'] != 'FID': return dict(value=None, text=text, note=f'another number than a FID, nothing is compared; {behind}')
     if found['n'] != 10_000: return dict(value=None, text=text, note=f'the rule asks for 10,000 samples; {behind}')
     return dict(value=score['frechet'], text=text, note=behind)
