@@ -113,7 +113,7 @@ def sample(run: Run, n: Annotated[int, typer.Option(min=1, help='How many.')] = 
     from nif_lit.models import draw
     from nif_lit.pictures import save_png, tile
     from nif_lit.training import load_model
-    if out.suffix.lower() not in ('.png', '.npy'): raise ValueError(f'--out must end in .png or .npy, got {out.name}')
+    _free(out, '.png', '.npy')
     from nif_lit.checks import seed_of
     model, seed = load_model(run), seed_of(seed, '--seed')
     if model.bits is None and out.suffix.lower() == '.png': raise ValueError('this is a model of vectors, of which no picture is made: give --out samples.npy')
@@ -129,7 +129,7 @@ def embed(run: Run, split: Annotated[str, typer.Option(help='train, valid or tes
     "Embed a data set's images in the latent space of a trained model."
     import numpy as np
     from nif_lit.experiments import nearest
-    if out.suffix != '.npy': raise ValueError(f'--out must end in .npy, got {out.name}')
+    _free(out, '.npy')
     nearest('split', split, ('train', 'valid', 'test'))
     model, data = _open(run, data_folder)
     images = getattr(data, split)
@@ -156,6 +156,15 @@ def _open(run, folder):
     try: wanted = [result['config'][name] for name in ('dataset', 'bits', 'split')]
     except (KeyError, TypeError) as error: raise ValueError(f'{path} does not name the data set') from error
     return model, dataset_of(*wanted, folder)
+
+
+def _free(out, *endings):
+    "Raises `ValueError`, before any work is done, unless out ends in one of endings and a file can be put there."
+    if out.suffix.lower() not in endings: raise ValueError(f'--out must end in {" or ".join(endings)}, got {out.name}')
+    if out.is_dir(): raise ValueError(f'--out must be a file, and {out} is a folder')
+    home = next(folder for folder in out.absolute().parents if folder.exists())                       # missing folders below it are made
+    if not home.is_dir(): raise ValueError(f'--out lies in {home}, which is a file')
+    if not os.access(home, os.W_OK): raise ValueError(f'--out lies in {home}, where nothing may be written')
 
 
 def _save_array(path, array):

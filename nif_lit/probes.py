@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from flax import nnx
 from scipy.special import bdtr
-from .checks import whole
+from .checks import real_array, whole
 from .heads import KINDS, StandardNormal
 from .likelihood import paired_difference
 from .pictures import style
@@ -30,6 +30,17 @@ def _labels(who, labels, n, least=0):
     found = np.asarray(labels)
     if found.dtype.kind not in 'biu' or (n and found.astype(np.int64).min() < least): raise ValueError(f'{who}: labels must be whole numbers from {least}, got {found.dtype} {found.tolist()!r:.60}')
     return found.astype(np.int64)
+
+
+def _features(who, features):
+    "Raises `ValueError` unless features are `Features`; `who` says who takes them."
+    if not isinstance(features, Features): raise ValueError(f'{who} takes Features, as representations(model, data) or pixel_features(data) give them, got {type(features).__name__}')
+
+
+def _labelled(who, data):
+    "Raises `ValueError` unless data have three parts, as a Dataset has, and labels; `who` says who takes them."
+    if not all(hasattr(data, name) for part in ('train', 'valid', 'test') for name in (part, f'{part}_labels')): raise ValueError(f'{who} takes a Dataset, as nl.load gives it, got {type(data).__name__}')
+    if data.train_labels is None: raise ValueError(f'{data.name} has no labels, so nothing can be probed')
 
 
 def _list(name, values):
@@ -120,8 +131,9 @@ def _scored(probe, features, correct, valid_accuracy, **chosen):
 def knn_accuracy(features, *, ks=KS, scales=('raw', 'standardised')):
     """Accuracy of k nearest neighbours on the test part; k and the scale of the features are chosen on the validation part.
 
-    dict(accuracy, se (binomial), n_train, n_valid, n_test, dims, valid_accuracy, k, scale, correct). Raises `ValueError` for an unknown scale, a k that is no whole number from 1 or above the training rows, and where there is none of either.
+    dict(accuracy, se (binomial), n_train, n_valid, n_test, dims, valid_accuracy, k, scale, correct). Raises `ValueError` for an unknown scale, a k that is no whole number from 1 or above the training rows, where there is none of either, and for what are no `Features`.
     """
+    _features('knn_accuracy', features)
     ks, scales = sorted(whole('each of ks', k) for k in _list('ks', ks)), _list('scales', scales)
     if unknown := set(scales) - {'raw', 'standardised'}: raise ValueError(f"scales may hold 'raw' and 'standardised', got {sorted(unknown)}")
     best = None
@@ -143,8 +155,9 @@ def linear_probe(features, *, Cs=CS, tol=1e-3, max_iter=1_000):
 
     The path starts at the heaviest penalty and ends where the validation accuracy has fallen by a standard error from its best. tol: of the gradient's largest entry.
     Warns (scikit-learn's ConvergenceWarning) where max_iter was not enough. Raises `ValueError` where the training part holds fewer than two classes,
-    for no C or one that is not positive, and for a max_iter that is no positive whole number.
+    for no C or one that is not positive, for a max_iter that is no positive whole number, and for what are no `Features`.
     """
+    _features('linear_probe', features)
     from sklearn.linear_model import LogisticRegression
     if len(np.unique(features.train_labels)) < 2: raise ValueError(f'{features.name}: a linear probe needs two classes or more in the training part, got {np.unique(features.train_labels)}')
     Cs = sorted(number('each of Cs', C, 'positive', lambda v: v > 0) for C in _list('Cs', Cs))
@@ -187,8 +200,14 @@ def _through_body(graphdef, state, x): return nnx.merge(graphdef, state).inverse
 def _through_head(graphdef, state, h, kinds): return tuple(nnx.merge(graphdef, state).embed(h, kind=kind) for kind in kinds)
 
 
+def _flow(who, model):
+    "Raises `ValueError` unless model is a Flow: a head under a body. `who` says who takes it."
+    if not all(hasattr(model, name) for name in ('check_data', 'body', 'head')): raise ValueError(f'{who} takes a Flow, got {type(model).__name__}')
+
+
 def latents_of(model, images, *, kinds=('pseudo_inverse',), batch_size=100):
-    "Innermost latents of images `(n, *shape)`, compiled, in batches: dict kind -> float32 (n, M). One pass through the body serves all kinds. Raises `ValueError` for what are no images of the model, an unknown kind or none, and a batch_size that is no positive whole number. [paper 42, 55]"
+    "Innermost latents of images `(n, *shape)`, compiled, in batches: dict kind -> float32 (n, M). One pass through the body serves all kinds. Raises `ValueError` for what is no Flow, for what are no images of the model, an unknown kind or none, and a batch_size that is no positive whole number. [paper 42, 55]"
+    _flow('latents_of', model)
     images, kinds, batch_size = np.asarray(model.check_data(images)), tuple(_list('kinds', kinds)), whole('batch_size', batch_size)
     body, head = nnx.split(model.body), nnx.split(model.head)                                             # apart, so that NF and NIFs of one body share its compilation
     padded = np.concatenate([images, np.repeat(images[-1:], -len(images) % batch_size, 0)])            # one shape, one compilation
@@ -197,8 +216,8 @@ def latents_of(model, images, *, kinds=('pseudo_inverse',), batch_size=100):
 
 
 def subset(data, *, n_train=None, n_valid=None, n_test=None, seed=0):
-    "A Dataset with at most so many images per part, drawn without replacement; None: all. Raises `ValueError` for a set without labels, and for a number that is no positive whole one."
-    if data.train_labels is None: raise ValueError(f'{data.name} has no labels, so nothing can be probed')
+    "A Dataset with at most so many images per part, drawn without replacement; None: all. Raises `ValueError` for what is no Dataset or has no labels, and for a number that is no positive whole one."
+    _labelled('subset', data)
     seed, changes = whole('seed', seed, 0), {}
     for i, (part, n) in enumerate((('train', n_train), ('valid', n_valid), ('test', n_test))):
         rows = np.sort(np.random.default_rng([seed, i]).permutation(len(getattr(data, part)))[:None if n is None else whole(f'n_{part}', n)])
@@ -207,12 +226,14 @@ def subset(data, *, n_train=None, n_valid=None, n_test=None, seed=0):
 
 
 def pixel_features(data):
-    "The levels of a Dataset as `Features`."
+    "The levels of a Dataset as `Features`. Raises `ValueError` for another object, and for a set without labels."
+    _labelled('pixel_features', data)
     return Features('pixels', *(a for part in ('train', 'valid', 'test') for a in (getattr(data, part).reshape(len(getattr(data, part)), -1), getattr(data, f'{part}_labels'))))
 
 
 def latent_features(model, data, *, kinds=KINDS):
-    "dict kind -> `Features` of a model's latents. An NF has one latent, whatever the kind is called, so one entry 'latent'."
+    "dict kind -> `Features` of a model's latents. An NF has one latent, whatever the kind is called, so one entry 'latent'. Raises `ValueError` as `latents_of` does, and for a set without labels."
+    _labelled('latent_features', data); _flow('latent_features', model)
     kinds = ('pseudo_inverse',) if isinstance(model.head, StandardNormal) else tuple(_list('kinds', kinds))
     found = {part: latents_of(model, getattr(data, part), kinds=kinds) for part in ('train', 'valid', 'test')}
     label = lambda kind: 'latent' if isinstance(model.head, StandardNormal) else kind
@@ -230,7 +251,8 @@ def _rank(rows, chunk=1000):
 
 
 def pca_features(features, M):
-    "The first M principal components, fitted on the training part alone; they are nested, so `first(·, m)` of them is the PCA of m dimensions. Raises `ValueError` for M that is no whole number from 1, or above the numerical rank of that part."
+    "The first M principal components, fitted on the training part alone; they are nested, so `first(·, m)` of them is the PCA of m dimensions. Raises `ValueError` for M that is no whole number from 1, or above the numerical rank of that part, and for what are no `Features`."
+    _features('pca_features', features)
     M = _up_to(features.name, M, min(features.dims, len(features.train) - 1))
     mean = features.train.mean(0, dtype=np.float64).astype(np.float32)
     rows = features.train - mean
@@ -240,20 +262,23 @@ def pca_features(features, M):
 
 
 def first(features, M, name=None):
-    "The first M columns. Raises `ValueError` for M that is no whole number from 1, or above their number."
+    "The first M columns. Raises `ValueError` for M that is no whole number from 1, or above their number, and for what are no `Features`."
+    _features('first', features)
     M = _up_to(features.name, M, features.dims)
     return features.map(lambda rows: rows[:, :M], name)
 
 
 def random_projection(features, M, seed=0):
-    "M random directions, Gaussian: the dimension without any learning. Raises `ValueError` for M that is no positive whole number, or a seed below 0."
+    "M random directions, Gaussian: the dimension without any learning. Raises `ValueError` for M that is no positive whole number, a seed below 0, and what are no `Features`."
+    _features('random_projection', features)
     M, seed = whole('M', M), whole('seed', seed, 0)
     R = np.random.default_rng(seed).normal(size=(features.dims, M)).astype(np.float32) / math.sqrt(M)
     return features.map(lambda rows: rows @ R, f'{features.name}, random-{M}')
 
 
 def representations(model, data, *, kinds=KINDS, seed=0):
-    "dict name -> `Features`: the latents of a model and its yardsticks, pixels and, for a model of M < N dimensions, the pixels' PCA-M (of fewer dimensions where their rank is lower, and named so) and a random projection to M."
+    "dict name -> `Features`: the latents of a model and its yardsticks, pixels and, for a model of M < N dimensions, the pixels' PCA-M (of fewer dimensions where their rank is lower, and named so) and a random projection to M. Raises `ValueError` as `latent_features` does."
+    _flow('representations', model)
     pixels, M = pixel_features(data), model.M; most = min(M, _rank(pixels.train))
     found = {'pixels': pixels} | ({f'PCA-{most}': pca_features(pixels, most), f'random-{M}': random_projection(pixels, M, seed)} if M < pixels.dims else {})
     return found | latent_features(model, data, kinds=kinds)
@@ -262,10 +287,11 @@ def representations(model, data, *, kinds=KINDS, seed=0):
 def umap_embedding(features, labels=None, *, seed=0, n_neighbors=15, min_dist=0.1):
     """UMAP of features (n, dims) to the plane, float32 (n, 2); the same seed gives the same bytes. labels (n,): supervised, and -1 hides the label of a point.
 
-    Points whose label is given are drawn towards their class, whatever their features: look at hidden ones only. Raises `ValueError` for NaN, too few points, labels that are not whole numbers from -1, n_neighbors below 2, or a seed below 0.
+    Points whose label is given are drawn towards their class, whatever their features: look at hidden ones only. Raises `ValueError` for what is no array of real numbers, NaN, too few points, labels that are not whole numbers from -1, n_neighbors below 2, or a seed below 0.
     """
-    x, n_neighbors, seed = np.ascontiguousarray(features, np.float32), whole('n_neighbors', n_neighbors, 2), whole('seed', seed, 0)
-    if x.ndim != 2 or len(x) <= (least := max(n_neighbors, 3)): raise ValueError(f'expected features (n, dims) with more than {least} rows, got {x.shape}')
+    n_neighbors, seed = whole('n_neighbors', n_neighbors, 2), whole('seed', seed, 0)
+    x, least = np.asarray(real_array('umap_embedding', features), np.float32, order='C'), max(n_neighbors, 3)
+    if x.ndim != 2 or len(x) <= least: raise ValueError(f'expected features (n, dims) with more than {least} rows, got {x.shape}')
     if not np.isfinite(x).all(): raise ValueError('features hold NaN or infinite values')
     labels = None if labels is None else _labels('umap_embedding', labels, len(x), -1)
     with warnings.catch_warnings():

@@ -61,6 +61,10 @@ def test_folders_made_in_python(tmp_path):
         assert done.returncode == 1 and 'trained in Python' in done.stderr and done.stderr.count('\n') == 1
     picture = inside('sample', 'vec', cwd=tmp_path)
     assert picture.returncode == 1 and '--out samples.npy' in picture.stderr and picture.stderr.count('\n') == 1
+    (tmp_path/'a.npy').mkdir()
+    for command, out, why in (('sample', 'a.npy', 'a.npy is a folder'), ('embed', 'a.npy', 'a.npy is a folder'), ('sample', 'vec/model.json/x.npy', 'model.json, which is a file')):
+        refused = inside(command, 'vec', '--out', out, cwd=tmp_path)
+        assert refused.returncode == 1 and why in refused.stderr and refused.stderr.count('\n') == 1, refused.stderr
     assert call('sample', 'vec', '--n', '5', '--out', 'v.npy', cwd=tmp_path).returncode == 0 and np.load(tmp_path/'v.npy').shape == (5, 3)
     for file, text in (('result.json', '{"config"'), ('result.json', '{}'), ('model.json', '{"name": "NIF-4"'), ('model.json', '{"name": "NIF-4"}')):
         (tmp_path/'mine'/file).write_text(text)

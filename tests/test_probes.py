@@ -115,7 +115,7 @@ def test_components_end_at_the_rank(monkeypatch):
     with pytest.raises(ValueError, match='rank 0'): pca_features(f.map(lambda x: np.full_like(x, 3.7)), 1)
     data = subset(load('digits', bits=3), n_train=200, n_valid=20, n_test=20)
     monkeypatch.setattr(p, 'latent_features', lambda *arguments, **options: {})
-    found = representations(SimpleNamespace(M=60), data)
+    found = representations(SimpleNamespace(M=60, body=None, head=None, check_data=None), data)
     rank = p._rank(pixel_features(data).train)
     assert rank < 60 and list(found)[:3] == ['pixels', f'PCA-{rank}', 'random-60'] and found[f'PCA-{rank}'].dims == rank
 
@@ -213,7 +213,11 @@ def test_a_nif_of_one_seed_is_lent_what_a_training_moves():
     (lambda f: picture_accuracy(f.test[:, :2], f.test_labels, known=np.ones(90, bool)), 'one False at least'), (lambda f: p.umap_embedding(f.test, f.test_labels / 2), 'whole numbers from -1'), (lambda f: p.umap_embedding(f.test, n_neighbors=1), 'n_neighbors must be a whole number from 2'),
     (lambda f: p.scatter_figure({'a': (f.test[:3, :2], [0, 12, 1])}, 'xyz'), 'labels must lie below 3, the number of classes, got 12'), (lambda f: p.scatter_figure({'a': (f.test[:3, :2], [0, -1, 1])}, 'xyz'), "'a': labels must be"), (lambda f: p.scatter_figure({'a': (f.test[:0, :2], np.arange(0))}, 'xyz'), 'expected points'),
     (lambda f: p.scatter_figure({'a': (f.test[:1, :2], [0])}, 'xyz', columns=0), 'columns must be'), (lambda f: p.scatter_figure([f.test], 'xyz'), 'panels: expected a dict'), (lambda f: replace(f, train=None), r'expected train rows of shape \(n, dims\), got shape \(\)'), (lambda f: compare_probes(dict(correct='1'), dict(correct='0')), 'two images or more, got 1'), (lambda f: hits({}), "whose 'correct' is a text of 0 and 1"), (lambda f: hits(dict(correct='12')), 'a text of 0 and 1'),
-    (lambda f: latents_of(NF(3, steps=1, hidden=4), np.ones((2, 3)), batch_size=0), 'batch_size must be'), (lambda f: latents_of(NF(3, steps=1, hidden=4), np.ones((2, 3)), kinds=()), 'kinds must be a list'), (lambda f: subset(load('digits'), n_train=-5), 'n_train must be')])
+    (lambda f: latents_of(NF(3, steps=1, hidden=4), np.ones((2, 3)), batch_size=0), 'batch_size must be'), (lambda f: latents_of(NF(3, steps=1, hidden=4), np.ones((2, 3)), kinds=()), 'kinds must be a list'), (lambda f: subset(load('digits'), n_train=-5), 'n_train must be'),
+    (lambda f: knn_accuracy(f.test), 'knn_accuracy takes Features, .* got ndarray'), (lambda f: linear_probe(None), 'linear_probe takes Features'), (lambda f: pca_features({}, 2), 'pca_features takes Features, .* got dict'), (lambda f: first('abc', 2), 'first takes Features'), (lambda f: random_projection(f.train, 2), 'random_projection takes Features'),
+    (lambda f: pixel_features(f.train), 'pixel_features takes a Dataset, .* got ndarray'), (lambda f: subset(f.train), 'subset takes a Dataset'), (lambda f: latents_of(None, np.ones((2, 3))), 'latents_of takes a Flow, got NoneType'), (lambda f: representations(f, load('digits')), 'representations takes a Flow, got Features'),
+    (lambda f: p.latent_features(NF(3, steps=1, hidden=4), f.test), 'latent_features takes a Dataset'), (lambda f: pixel_features(replace(load('digits'), train_labels=None)), 'digits has no labels'),
+    (lambda f: p.umap_embedding(None), 'umap_embedding expects an array of real numbers'), (lambda f: p.umap_embedding([[1., 2.], [3.]]), 'rows differ'), (lambda f: p.umap_embedding(3.), r'more than 15 rows, got \(\)')])
 def test_a_wrong_argument_is_a_value_error(call, match):
     with pytest.raises(ValueError, match=match): call(blobs())
 
