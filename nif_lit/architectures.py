@@ -15,6 +15,7 @@ from functools import lru_cache
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from .data import title_of
 from .experiments import Figure, SCALES, experiment, published
 from .heads import GaussianNIF, NoisyInjective
 from .layer import Chain, Layer
@@ -245,7 +246,7 @@ def sizes(M=128):
         config, model = paper_model(dataset, f'NIF-{M}')
         flow_steps = sum(box.times for box in walk_layer(model.body, model.shape, 'body') if box.inside)
         record[dataset] = dict(shape=list(model.shape), levels=config.levels, flow_steps=flow_steps, channels=config.channels, N=math.prod(model.shape), body=count(model.body), head=count(model.head))
-        rows.append((dataset, _text(model.shape), config.levels, flow_steps, config.channels, f'{math.prod(model.shape):,}', f'{count(model.body):,}', f'{count(model.head):,}', f'{count(model.head) / count(model.body):.1%}'))
+        rows.append((title_of(dataset), _text(model.shape), config.levels, flow_steps, config.channels, f'{math.prod(model.shape):,}', f'{count(model.body):,}', f'{count(model.head):,}', f'{count(model.head) / count(model.body):.1%}'))
     return record, (header, rows)
 
 
