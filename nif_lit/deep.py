@@ -176,10 +176,10 @@ def curves(scores):
             how = dict(color=colours[name], lw=1.8, marker='o', ms=4, ls=':' if name.startswith('deep') else '-', mfc='white' if name.startswith('deep') else None)
             for ax, what in zip(axes, ('recall', 'coverage')):
                 ax.errorbar(list(by_t), [v[what] for v in by_t.values()], [2 * v[f'se_{what}'] for v in by_t.values()], capsize=2, label=name, **how)
-                ax.set(xscale='log', xticks=VARIANCES, xticklabels=[f'{t:g}' for t in VARIANCES], xlabel="factor of the prior's variance", title=what)
+                ax.set(xscale='log', xticks=VARIANCES, xticklabels=[f'{t:g}' for t in VARIANCES], xlabel='factor of the innermost variance', title=what)
                 ax.minorticks_off()
             axes[2].plot([v['precision'] for v in by_t.values()], [v['coverage'] for v in by_t.values()], **how)
-            for t, v in ((t, by_t[t]) for t in (min(by_t), max(by_t))): axes[2].annotate(f'{t:g}', (v['precision'], v['coverage']), textcoords='offset points', xytext=(5, 1) if not name.startswith('deep') else (2, 6) if t == min(by_t) else (-5, 2), ha='right' if name.startswith('deep') and t != min(by_t) else 'left', fontsize=7.5, color='#444444')
+            for t, v in ((t, by_t[t]) for t in (min(by_t), max(by_t))): axes[2].annotate(f'{t:g}', (v['precision'], v['coverage']), textcoords='offset points', xytext=(-4, 6) if t == max(by_t) and v['precision'] < 0.02 else (5, 1) if not name.startswith('deep') else (6, 3) if t == min(by_t) else (-5, 2), ha='right' if name.startswith('deep') and t != min(by_t) else 'left', fontsize=7.5, color='#444444')
         widest = max(v['precision'] for by_t in scores.values() for v in by_t.values()) or 1.0
         tops = [max(v[what] + 2 * v[f'se_{what}'] for by_t in scores.values() for v in by_t.values()) for what in ('recall', 'coverage', 'coverage')]
         axes[2].set(xlabel='precision', title='coverage along the factor', xlim=(-0.04 * widest, 1.1 * widest))
@@ -226,7 +226,7 @@ def deep_draw(configs, out, progress):
         M = SET[configs[0].scale][1]
         missing = [(label_of(m), 'not run', '', '', '', '', '', '') for m in ('NF', f'NIF-{M}', f'DeepNIF-{M}') if m not in models]
         sections.append(dict(title=f'The bound: {title_of(dataset)}', table=(('model', 'score', 'test bits/dim (± SE)', *(f'minus deep NIF, K = {k} (paired ± SE)' for k in DRAWS), 'test images', 'trained with'), rows + missing),
-                             caption='Positive differences: the deep NIF needs fewer bits. The last rows, of the deep NIF against itself, are the slack between its bounds. One dequantization draw per image for all.' + (f' One seed: trained again, with another seed or on another machine, a difference of two runs moves by {floor["value"]:.4f} (one deviation, page [42](42_paper_and_code.ipynb)), so one within two of these is not told apart from none.' if (floor := between_runs(out)) else '')))
+                             caption='Positive differences: the deep NIF needs fewer bits. The last rows, of the deep NIF against itself, are the slack between its bounds. One dequantization draw per image for all.' + (f' One seed: trained again, with another seed or on another machine, a difference of two runs moves by {floor["value"]:.4f} (one deviation, the largest over seeds or machines in Table 2, of any data set, page [30](30_bits_per_dim.ipynb)), so one within two of these is not told apart from none.' if (floor := between_runs(out)) else '')))
         sections += [samples_section(models, t, dataset, out) for t in TEMPERATURES]
         scores = {m: found for m, c in models.items() if (found := variation(c))}
         compared, sentence = more_varied(scores)
@@ -236,10 +236,10 @@ def deep_draw(configs, out, progress):
         save_png(curves(scores), Path(out)/f'deep_{dataset}_variation.png')
         any_score = next(iter(next(iter(scores.values())).values()))
         gaps = [(f'deep NIF − {other}', what, *(f'{g["difference"]:+.4f} ± {g["se"]:.4f}' for g in by_t.values())) for other, found in compared.items() for what, by_t in found.items()]
-        table = [(label_of(m), f'{t:g}', f'{v["recall"]:.3f} ± {v["se_recall"]:.3f}', f'{v["coverage"]:.3f} ± {v["se_coverage"]:.3f}', f'{v["precision"]:.3f}', f'{v["frechet"]:.3g}', f'{1e3 * v["kid"]:.2f} ± {1e3 * v["se_kid"]:.2f}', f'{v["n"]:,}') for m, by_t in scores.items() for t, v in by_t.items()]
+        table = [(label_of(m), f'{t:g}', f'{v["recall"]:.3f} ± {v["se_recall"]:.3f}', f'{v["coverage"]:.3f} ± {v["se_coverage"]:.3f}', f'{v["precision"]:.3f}', f'{v["frechet"]:.3f}', f'{1e3 * v["kid"]:.2f} ± {1e3 * v["se_kid"]:.2f}', f'{v["n"]:,}') for m, by_t in scores.items() for t, v in by_t.items()]
         sections.append(dict(title=f'More varied? {title_of(dataset)}', png=f'deep_{dataset}_variation.png', alt='Recall and coverage against the factor of the variance, 1 to 16, for each model, with bars of two standard errors; and coverage against precision, the factor beside the first and the last point.',
-                             table=(('model', 'variance ×', 'recall (± SE)', 'coverage (± SE)', 'precision', any_score['frechet_name'], any_score['kid_name'] + ' × 1000 (± SE)', 'n'), table),
-                             caption=f'{sentence}\n\n{any_score["n"]:,} samples each against {any_score["n_reference"]:,} test images, {any_score["k"]} neighbours. {any_score.get("features", "")}{models_told(next(iter(models.values())))}One seed; the errors hold the test images and the draw of samples, as far as other draws of models of this data set tell (page [26](26_protocol.ipynb)), and not another training.'))
+                             table=(('model', 'innermost variance ×', 'recall (± SE)', 'coverage (± SE)', 'precision', any_score['frechet_name'], any_score['kid_name'] + ' × 1000 (± SE)', 'n'), table),
+                             caption=f'{sentence} Left and middle: against the factor of the variance of the innermost Gaussian, beneath the learned flow of the deep NIF; right: the same points, one beside the other, with the first and the last factor written on.\n\n{any_score["n"]:,} samples each against {any_score["n_reference"]:,} test images, {any_score["k"]} neighbours. {any_score.get("features", "")}{models_told(next(iter(models.values())))}One seed; the errors hold the test images and the draw of samples, as far as other draws of models of this data set tell (page [26](26_protocol.ipynb)), and not another training.'))
         if gaps: sections.append(dict(title=f'Differences of recall and coverage, {title_of(dataset)}', table=(('difference', 'of', *(f'variance × {t:g}' for t in VARIANCES)), gaps), caption='± the standard errors of both, taken as independent. t = 2 and 4 multiply the variance by 2 and 4 as the text has it, by 4 and 16 as the released code has it.'))
     return record, sections
 

@@ -84,8 +84,10 @@ def yardsticks_of(config):
 
 # %% ../nbs/36_embeddings.ipynb #129dc14f
 def compared(ours, reference):
-    "Accuracy of `ours` minus that of `reference`, lists of probes (one per seed, the same test images): dict(mean, se, ..., p of the first seed, verdict). Raises `ValueError` for unequal lists."
-    found = difference_by_seed([hits(r).astype(float) for r in ours], [hits(r).astype(float) for r in reference])
+    "Accuracy of `ours` minus that of `reference`, lists of probes (one per seed, the same test images): dict(mean, se, ..., p of the first seed, verdict). One probe of ours is held against the mean over all seeds of the reference. Raises `ValueError` for other unequal lists, and for none."
+    a, b = ([hits(r).astype(float) for r in probes] for probes in (ours, reference))
+    if len({len(x) for x in (*a, *b)}) != 1: raise ValueError(f'probes must be judged on the same images, got {[len(x) for x in (*a, *b)]}')
+    found = difference_by_seed(a, [np.mean(b, 0)] if len(a) == 1 and b else b)
     return found | dict(p=compare_probes(ours[0], reference[0])['p'], verdict=_verdict(found))
 
 
@@ -95,7 +97,7 @@ def _verdict(d): return 'better' if d['mean'] > 2 * d['se'] else 'worse' if d['m
 def lend(sets):
     """Gives each difference of one seed, of a NIF or of pixels to a rival, the largest deviation over seeds of such a difference by the same probe; changes `se` and `verdict`, keeps `se_own`.
 
-    sets: dict data set -> rows, as the record holds them. An NF against its own principal components is one training, and is lent nothing; nor is anything where no row has several seeds.
+    sets: dict data set -> rows, as the record holds them. An NF against its own principal components is one training, and is lent nothing; nor is anything where no row has several seeds. What is lent is of two single trainings: against a mean of several it is too much rather than too little.
     Returns dict probe -> dict what is compared, as 'NIF − NF' -> what was lent.
     """
     family = lambda name: name.split(',')[0].split('-')[0]
@@ -150,14 +152,15 @@ def _of_others(configs):
 
 
 def _minus(of, reference, probe):
-    "`compared`, over the seeds that both have; pixels (seed None) stand beside every seed. None where there is nothing to compare."
+    "`compared`, over the seeds that both have, one seed beside all of the reference's; pixels (seed None) stand beside every seed. None where there is nothing to compare."
     if reference is None or reference is of: return None
+    if len(of) == 1 and None not in of: return compared([v[probe] for v in of.values()], [v[probe] for v in reference.values()])
     seeds = [s for s in dict.fromkeys([*of, *reference]) if (s in of or None in of) and (s in reference or None in reference) and (s is not None or None in of and None in reference)]
     return compared(*[[r[s if s in r else None][probe] for s in seeds] for r in (of, reference)]) if seeds else None
 
 
 def _row(of, references, asked=0):
-    "One representation: for each probe the accuracies by seed, their mean, and the difference to each of `references`, seed by seed. asked: how many seeds the plan has."
+    "One representation: for each probe the accuracies by seed, their mean, and the difference to each of `references`. asked: how many seeds the plan has."
     row = dict(seeds=[s for s in of if s is not None], asked=asked)
     for probe in PROBES:
         scores = {s: v[probe] for s, v in of.items()}
@@ -205,9 +208,23 @@ def _rows_of(configs):
     return {r: _row(of, {name: found.get(name) for name in rivals(r, of)}, len(planned.get(r.split(',')[0], ()))) for r, of in found.items()}
 
 
+def _loan_told(rows, chance):
+    "How far to trust what is lent where the NF's k-NN is at chance and cannot fall by so much, in a sentence; ''."
+    nf, probe = rows.get('NF', {}).get('k-NN'), 'k-NN'
+    turned = [name for name, row in rows.items() if (d := row[probe]['minus'].get('NF')) and d.get('se_own') and d['verdict'] == 'undecided' != _verdict(dict(d, se=d['se_own']))]
+    if not nf or not turned or nf['mean'] - chance > 2 * nf['se']: return ''
+    return f" The NF's k-NN is at chance here and cannot fall, while what is lent comes of one that is not: by their own errors over images the k-NN differences of {len(turned)} undecided rows would be decided ({'; '.join(turned)})."
+
+
+def _noise_of_all(config, N, was):
+    "`pictures_of` of Gaussian noise in all N dimensions, its numbers alone: those of a former record where they are not beside the run."
+    if was and not is_cached(config, f'umap-noise-{N}', dict(SIZES[config.scale], ways=str(WAYS), version=1)): return was
+    return {way: {k: v[k] for k in ('accuracy', 'se', 'n', 'k')} for way, v in pictures_of(config, noise=N).items()}
+
+
 def _of_dataset(name, configs, rows, lent, out):
     "Record and sections of one data set."
-    Ms, data, told = _dims_of(configs[0]), data_of(configs[0]), ' and '.join(f"{100 * v.get('NIF − NF', 0):.1f} points by the {probe} probe" for probe, v in lent.items())
+    Ms, data, told = _dims_of(configs[0]), data_of(configs[0]), '; '.join(f"{probe}: " + ', '.join(f'{100 * v:.1f} for {what}' for what, v in of.items() if v) for probe, of in lent.items() if any(of.values()))
     order = ['pixels', *(f'pixels, PCA-{M}' for M in Ms), 'NF', *(f'NF, PCA-{M}' for M in Ms), *(f'NIF-{M}, {kind}' for M in Ms for kind in KIND_NAMES.values())]
     shown = {c.model: c for c in configs if c.seed == 0 and c.model in ('NF', f'NIF-{Ms[0]}')}
     here = all(finished(c, parameters=True) for c in shown.values())
@@ -219,7 +236,7 @@ def _of_dataset(name, configs, rows, lent, out):
     save_png(_curves(rows, Ms, N), out/f'fig2_{name}_probes.png')
     chance = float(np.bincount(labels).max() / len(labels))
     record = dict(rows=rows, not_run=[r for r in order if r not in rows], chance=chance, N=N, pictures={m: {w: {k: v[k] for k in ('accuracy', 'se', 'n', 'k')} for w, v in ways.items()} for m, ways in pictures.items()},
-                  M_shown=Ms[0], n_train=len(data.train), n_valid=len(data.valid), n_test=len(labels), runs=[c.name for c in configs], lent=lent, images_seen=sorted({images_seen(c) for c in configs}), of_others=(others := _of_others(configs)))
+                  noise_of_all=_noise_of_all(configs[0], N, former('fig2', out).get('result', {}).get(name, {}).get('noise_of_all')), M_shown=Ms[0], n_train=len(data.train), n_valid=len(data.valid), n_test=len(labels), runs=[c.name for c in configs], lent=lent, images_seen=sorted({images_seen(c) for c in configs}), of_others=(others := _of_others(configs)))
     some = ' Of several seeds so many were probed as the column says, for time.' if any(row.get('asked', 0) > len(row['seeds']) > 0 for row in rows.values()) else ''
     if others: some += ' The parameters of some runs were gone before they were probed, and their latents are of a second training (test bits/dim of it, and of the first, whose other numbers this kit shows): ' + ', '.join(f"{run} ({m['latents']:.4f}, {m['run']:.4f})" for run, m in others.items()) + '.'
     about = f'{len(data.train):,} training, {len(data.valid):,} validation, {len(labels):,} test images; chance is {100 * chance:.0f} %. If the NIF learned classes, blue would lie above orange and grey at the same M.'
@@ -227,7 +244,7 @@ def _of_dataset(name, configs, rows, lent, out):
                      caption=f'Rows: {", ".join(pictures)} ({N} dimensions for the NF). First column: the paper\'s way, supervised by the labels of the points shown; second: the same with 50 neighbours; third: no labels; fourth: half of the labels given, the other half shown. '
                              f'Seed 0, {len(labels):,} test images, of which at most 4,000 are drawn; the number, over all of them, is the share whose neighbours in the picture name their class. Where noise separates, a separated NIF is no evidence.'),
                 dict(title=f'Probes on held-out latents of {title_of(name)}', table=(HEADER, [_cells(r, rows.get(r)) for r in order]), png=f'fig2_{name}_probes.png', alt=f'{title_of(name)}: held-out accuracy of k-NN and of a linear probe against M, for the NIF, the NF\'s latents and pixels reduced to M, with the full NF and pixels as dashed levels.',
-                     caption=f'{about}\n\nAccuracy ± the larger of its standard error over images and its deviation over seeds; − NF is paired by image and seed, and judged at two standard errors; with one seed it takes the deviation over seeds of such a difference where there are several, on another data set too ({told} for a NIF; principal components of the NF are lent nothing), if that is more than its own error over images.{some} {N} dimensions without a number. Bars and bands in the picture are two errors, or two deviations over seeds, to each side.')]
+                     caption=f'{about}\n\nAccuracy ± the larger of its standard error over images and its deviation over seeds; − NF is paired by image and seed, or, of one seed, held against the mean over the NF\'s seeds, and judged at two standard errors; with one seed it takes the deviation over seeds of such a difference where there are several, on another data set too, if that is more than its own error over images{f" (in points, {told}; principal components of the NF are lent nothing)" * bool(told)}.{_loan_told(rows, chance)}{some} {N} dimensions without a number. Bars and bands in the picture are two errors, or two deviations over seeds, to each side.')]
     return record, sections
 
 
@@ -271,6 +288,9 @@ def sentence(record):
         text.append(f"Better than all three by both probes: {'; '.join(beyond) or 'none'}.")
         for way, words in (('own labels', 'given the labels that it shows'), ('no labels', 'given none')):
             shown = [f'{m} {ways[way]["accuracy"]:.2f}' for m, ways in r['pictures'].items() if way in ways]
+            if shown and r.get('noise_of_all'): shown.append(f"noise in all {r['N']:,} dimensions of the NF {r['noise_of_all'][way]['accuracy']:.2f}")
             if shown: text.append(f"In the picture {words}, neighbours name the class of this share of the points: {'; '.join(shown)}.")
+        nf, noise = r['pictures'].get('NF', {}).get('own labels'), (r.get('noise_of_all') or {}).get('own labels')
+        if nf and noise and noise['accuracy'] - nf['accuracy'] > 2 * math.hypot(nf['se'], noise['se']): text.append("The NF's latents are separated less than noise of as many dimensions, by the labels that both are given: so it is not the dimension alone that keeps them mixed. What does was not tested.")
         said.append(' '.join([*text, f"Chance is {r['chance']:.2f}."]))
     return '\n\n'.join(said)

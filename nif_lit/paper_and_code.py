@@ -171,6 +171,20 @@ def floor_told(floor):
             f'and {floor["machine"]:.4f} between machines, were the two independent): a shift within two of both errors together is not told apart from another run.')
 
 
+def nf_apart(out, dataset):
+    "How far two NFs of one data set lie apart that differ in the seed alone: dict(value, seeds), √2 times their deviation in Table 2's record beside out, or in the results of its scale; None where one seed was run."
+    row = (former('table2', out) or former('table2', Path('results')/Path(out).name.partition('-')[0])).get('result', {}).get(dataset, {}).get('NF', {})
+    return dict(value=math.sqrt(2) * row['sd'], seeds=len(row['seeds'])) if row.get('sd') else None
+
+
+def nf_told(own, floor, shifts):
+    "Which shifts, dict label -> dict(mean, se) of one NF against another, the NF's own seeds would tell apart where `floor` does not, in a sentence; '' without either."
+    if not own or not floor or not shifts: return ''
+    more = [label for label, d in shifts.items() if told_apart(d, own) and not told_apart(d, floor)]
+    return (f" The NF's own seeds lie nearer together, at full budget: √2 times their deviation is {own['value']:.4f} bits/dim, of {own['seeds']} seeds. By that error "
+            + (f"{' and '.join(more)} would be told apart too." if more else 'no other shift between two NFs would be told apart.'))
+
+
 def reach(row, to_images, flat=None):
     """Where a candidate would come to by to_images in bits/dim, dict(mean, se), if its slope held; with flat, a `flattening`, if it shrank as that curve's did. None without a slope.
 
@@ -287,7 +301,7 @@ def draw_question(configs, out, progress=True):
     record = dict(dataset=dataset, target=target, tolerance=[rule['reproduced'], rule['near']], candidates=rows, bits_needed=bits_for(scores, target) if target else None,
                   flattening=flat and dict(flat, run=long.name, early=slopes[0], late=slopes[1]), base_foretold=base_foretold(rows[BASE], long, flat) if BASE in rows and flat else None,
                   not_run=[label for label in CANDIDATES if label not in runs], columns=columns([c for c in trained_runs(scale) if finished(c) and noiseless_at_hand(c, 2_000)], rule))
-    record |= dict(floor=between_runs(out), answer=answer(record))
+    record |= dict(floor=between_runs(out), own=nf_apart(out, dataset), answer=answer(record))
     return record, question_sections(record, out)
 
 
@@ -322,7 +336,7 @@ def question_sections(record, out):
     ways = {label: least_r(r, target + record['tolerance'][0], released_images()) for label, r in rows.items() if held(r)}
     if ways: caption += 'There ' + ', '.join(f'{label} comes within {record["tolerance"][0]} only if each doubling leaves {100 * r:.0f} % of its slope or more' for label, r in ways.items() if r) + '. '
     return [verdict, *filter(None, (other, holds)), dict(title=f"What would give the printed number? ({title_of(record['dataset'])})", table=(('candidate', 'test bits/dim (± SE over images)', 'less the base (paired ± SE)', 'share', 'slope per doubling of images (± SE)', f'at {released_images():,} images, if it held', 'if it flattened as the base did', 'the printed number'), table),
-                         caption=caption + floor_told(floor), png='open_question.png', alt='A dot per candidate on an axis of test bits per dimension' + (', the published number dashed.' if target else '.'))]
+                         caption=caption + floor_told(floor) + nf_told(record.get('own'), floor, {label: r['shift'] for label, r in rows.items() if r['shift'] and r['slope'] is not None}), png='open_question.png', alt='A dot per candidate on an axis of test bits per dimension' + (', the published number dashed.' if target else '.'))]
 
 
 OPEN_QUESTION = Figure('open_question', 'Table 2, 1.518', lambda scale: list(dict.fromkeys([*candidates(scale).values(), *trained_runs(scale), *(c for pair in tried(scale).values() for c in pair)])), draw_question, ('1.518',), parameters=False)
@@ -500,6 +514,7 @@ def draw_differences(configs, out, progress=True):
         else: continue
         found[key] = d, f'{label}: {shift_told(d, floor)}, ' + (f'{d["n"]:,} test images, ' if 'n' in d else '') + f'at {seen:,} images of {title_of(where)}'
     found |= {key: tried_told(*pair, floor) for key, pair in pairs.items()}
+    between = {DIFFERENCES[key][0]: found[key][0] for key in ('bits', 'actnorm', 'biases', 'rate', *(k for k, pair in pairs.items() if pair[1].model == 'NF')) if key in found}
     grey = pick(GREY[0], 'NF'), pick(*GREY)
     if all(grey) and (e := image_path(*grey, SIZES[configs[0].scale]['sweep'])):
         tell = lambda p: f'{_score(p["nf"])} of the NF, {_score(p["nif"])} of {GREY[1]} on its manifold ({p["ratio"]:+.0%}, KID {p["kid"]["z"]:+.1f} SE)'
@@ -512,7 +527,7 @@ def draw_differences(configs, out, progress=True):
         kept, told = found.get('sampler', ({}, ''))
         found['sampler'] = dict(kept, grey=dict(own, gap=difference(b, a), dataset=grey[1].dataset)), '. '.join(filter(None, (told, f'{title_of(grey[1].dataset)} {grey[1].model}: {_score(a)} (Σ); {_score(b)} (I); {apart_by(difference(b, a))}')))
     rows = [(*DIFFERENCES[key], found[key][1] if key in found else ELSEWHERE.get(key, 'not measured')) for key in DIFFERENCES]
-    sections = [dict(title='Paper, released code and kit', table=(('question', 'paper', 'released code', 'kit', 'measured'), rows), caption=f'Measured on {title_of(dataset)}, seed 0, at {configs[0].scale} scale, where a row does not say otherwise; ± one standard error. ' + floor_told(floor) + ' A density at one point of the bins can be ruled by a few images: its error says so.')]
+    sections = [dict(title='Paper, released code and kit', table=(('question', 'paper', 'released code', 'kit', 'measured'), rows), caption=f'Measured on {title_of(dataset)}, seed 0, at {configs[0].scale} scale, where a row does not say otherwise; ± one standard error. ' + floor_told(floor) + nf_told(nf_apart(out, DATASETS_AT[configs[0].scale][0]), floor, between) + ' A density at one point of the bins can be ruled by a few images: its error says so.')]
     if nf and finished(nf, parameters=True):
         x = draw_samples(load_run(nf)[0], jax.random.key(42), 10, batch_size=10)
         save_png(grid_figure({'undone': displayed(x, nf.bits), 'not undone': displayed(x, nf.bits, published()['released_code']['lambda'])}, 8), out/'range.png')

@@ -215,15 +215,16 @@ def _check_dots(table):
 def dots_figure(table, xlabel, *, title=None, reference=None, digits=3, width=5.4):
     """A figure with one line per row of `table`, a list of dict(label, mean, sd, values): a dot per seed, a bar mean ± sd, the numbers at the right.
 
-    sd None or NaN (one seed) draws no bar. reference: dict label -> value, dashed black. Raises `ValueError` for missing keys or a value that is not finite.
+    sd None or NaN (one seed) draws no bar, and one value that is its own mean is one dot. reference: dict label -> value, dashed black. Raises `ValueError` for missing keys or a value that is not finite.
     """
     _check_dots(table); colours = label_colours([r['label'] for r in table])
     with style():
         fig = _figure_class()(figsize=(width, 0.75 + 0.36 * len(table) + 0.25 * bool(title) + 0.2 * bool(reference)), layout='constrained'); ax = fig.add_subplot()
         for y, row in enumerate(table):
             c, sd = colours[row['label']], row['sd'] if row['sd'] is not None and np.isfinite(row['sd']) else None
-            ax.errorbar(row['mean'], y + 0.16, xerr=sd, fmt='|', ms=11, mew=2, color=c, capsize=3, lw=1.6)
-            ax.plot(row['values'], np.full(len(row['values']), y - 0.16), 'o', ms=5, color=c, alpha=0.65, mec='white', mew=0.6)
+            alone = sd is None and list(row['values']) == [row['mean']]                                # one value is its own mean: one mark
+            if not alone: ax.errorbar(row['mean'], y + 0.16, xerr=sd, fmt='|', ms=11, mew=2, color=c, capsize=3, lw=1.6)
+            ax.plot(row['values'], np.full(len(row['values']), y - 0.16 * (not alone)), 'o', ms=5, color=c, alpha=0.65, mec='white', mew=0.6)
             numbers = f"{row['mean']:.{digits}f}" + (f" \u00b1 {sd:.{digits}f}" if sd is not None else '')
             ax.text(1.02, y, numbers, transform=ax.get_yaxis_transform(), va='center', color='#333333')
         for label, x in (reference or {}).items():

@@ -14,7 +14,7 @@ import numpy as np
 from flax import nnx
 from .checks import whole
 from .data import check_bits, title_of
-from .experiments import Figure, MODELS, PAPER_MODELS, by_dataset, cached, dataset_of, experiment, finished, former, images_seen, picture
+from .experiments import Figure, MODELS, PAPER_MODELS, by_dataset, cached, dataset_of, experiment, finished, former, images_seen, picture, result_of, trained_on
 from .heads import KINDS
 from .likelihood import mean_and_se
 from .models import parse_name
@@ -135,10 +135,10 @@ def _curve(scores, means, out):
 
 def draw_fig8(configs, out, progress=True):
     "Reconstructions by M and their errors over the test set, PCA beside them. [Fig. 8]"
-    record, sections, rows, scores, means = {}, [], [], {}, {}
+    record, sections, rows, scores, means, trained = {}, [], [], {}, {}, []
     for dataset, found in by_dataset([c for c in configs if c.model != 'NF' and c.seed == 0]).items():
         found = sorted(found, key=lambda c: parse_name(c.model)[1])
-        shown, section = _figure8(dataset, found, out)
+        shown, section = _figure8(dataset, found, out); trained += [f'{title_of(dataset)}, {trained_on(result_of(c))}' for c in found[:1] if finished(c)]
         scores[dataset], largest = {}, max(parse_name(c.model)[1] for c in _needs(found[0].scale) if c.dataset == dataset)
         N, means[dataset] = math.prod(dataset_of(dataset, found[0].bits, found[0].split).shape), mean_image_error(found[0])
         rows.append((title_of(dataset), '0: mean image', '0.0%', '', '', _pm(means[dataset]), '', means[dataset]['n'], ''))
@@ -150,7 +150,7 @@ def draw_fig8(configs, out, progress=True):
         rows += [(title_of(dataset), parse_name(c.model)[1], '', 'not run', '', '', '', '', c.seed) for c in missing]
         record[dataset] = dict(shown=shown, bits=found[0].bits, N=N, images={c.model: images_seen(c) for c in found}, errors={str(M): {k: e[k] for k in ('mode', 'posterior_mean', 'pca', 'gain')} | dict(mean_image=means[dataset]) for M, e in scores[dataset].items()}, not_run=[c.model for c in missing])
         sections.append(section)
-    table = dict(title='Error over the whole test set (Fig. 8)', caption='Root-mean-square error per image in levels, mean ± standard error over test images. The paired difference is positive where the NIF is nearer to the image than PCA of the same M. M = 0: the mean training image, whatever the test image is.', table=(HEADER, rows))
+    table = dict(title='Error over the whole test set (Fig. 8)', caption='Root-mean-square error per image in levels, mean ± standard error over test images. The paired difference is positive where the NIF is nearer to the image than PCA of the same M. M = 0: the mean training image, whatever the test image is.' + (f' Models: {"; ".join(trained)}.' if trained else ''), table=(HEADER, rows))
     return record, [*sections, table, *_curve(scores, means, out)]
 
 

@@ -60,17 +60,18 @@ def scores_of(config, n, progress=False):
 
 # %% ../nbs/31_fid.ipynb #93a5bf6f
 def against(nif, nf):
-    """Scores of the same seeds, lists of dict(frechet, kid, se), compared: dict(frechet, nf, ratio, kid, se, sd_seeds, base, verdict, seeds): the two mean distances, ratio = NIF / NF - 1, the difference of KID; base: the NF's KID.
+    """Scores of the same seeds, or of one seed of the NIF and several of the NF, lists of dict(frechet, kid, se), compared: dict(frechet, nf, ratio, kid, se, sd_seeds, base, verdict, seeds): the two mean distances, ratio = NIF / NF - 1, the difference of KID; base: the NF's KID.
 
-    se: the larger of the error over images, which does not shrink with the seeds, since all of them meet the same test images, and of that over seeds. verdict: 'nearer', 'farther' or 'undecided', by KID at two standard errors. Raises `ValueError` for unequal lists.
+    se: the larger of the error over images, which does not shrink with the seeds, since all of them meet the same test images, and of that over seeds. verdict: 'nearer', 'farther' or 'undecided', by KID at two standard errors. Raises `ValueError` for other unequal lists, and for none.
     """
-    if len(nif) != len(nf) or not nf: raise ValueError(f'expected as many seeds of both models, at least one, got {len(nif)} and {len(nf)}')
-    k = len(nf); each = [a['kid'] - b['kid'] for a, b in zip(nif, nf)]
-    se = math.sqrt(sum(a['se'] ** 2 + b['se'] ** 2 for a, b in zip(nif, nf)) / k)
+    if not nif or not nf or len(nif) not in (1, len(nf)): raise ValueError(f'expected as many seeds of both models, or one of the NIF, got {len(nif)} and {len(nf)}')
+    k, base = len(nif), float(np.mean([b['kid'] for b in nf]))
+    each = [a['kid'] - b['kid'] for a, b in zip(nif, nf)] if k == len(nf) else [nif[0]['kid'] - base]
+    se = math.sqrt(sum(a['se'] ** 2 for a in nif) / k + sum(b['se'] ** 2 for b in nf) / len(nf))
     sd = float(np.std(each, ddof=1)) if k > 1 else None
     if sd is not None: se = max(se, sd / math.sqrt(k))
     kid, x, y = float(np.mean(each)), *(float(np.mean([score['frechet'] for score in scores])) for scores in (nif, nf))
-    return dict(frechet=x, nf=y, ratio=x / y - 1, kid=kid, se=se, sd_seeds=sd, seeds=k, base=float(np.mean([b['kid'] for b in nf])), verdict=_verdict(kid, se))
+    return dict(frechet=x, nf=y, ratio=x / y - 1, kid=kid, se=se, sd_seeds=sd, seeds=k, base=base, verdict=_verdict(kid, se))
 
 
 def _verdict(kid, se): return 'nearer' if kid < -2 * se else 'farther' if kid > 2 * se else 'undecided'
@@ -114,10 +115,16 @@ def _mean(scores):
     return {k: None if any(s[k] is None for s in scores) else float(np.mean([s[k] for s in scores])) for k in scores[0]} | dict(se=max(images, (sd or 0) / math.sqrt(len(scores))), sd_kid=sd, values=[s['frechet'] for s in scores], kids=[s['kid'] for s in scores], factors=[s['factor'] for s in scores], temperatures=[s['t'] for s in scores])
 
 
+def _beside(found, others):
+    "(ours, theirs) of two dicts seed -> score: the seeds that both have, or one seed of ours and all of theirs."
+    both = [k for k in found if k in others]
+    return ([*found.values()], [*others.values()]) if len(found) == 1 else ([found[k] for k in both], [others[k] for k in both])
+
+
 def rows_of(configs, n, progress=False):
     """dict model -> dict(seeds, scores, choices, against, tuned, gain), from the runs of one data set that are ready.
 
-    against: each NIF compared with the NF, seed by seed; tuned: each NIF's best s compared with the NF at its best t; gain: its best s compared with its own s = 0, seed by seed.
+    against: each NIF compared with the NF, seed by seed, or, of one seed, with the mean of the NF's; tuned: each NIF's best s compared with the NF at its best t, likewise; gain: its best s compared with its own s = 0, seed by seed.
     """
     runs = {c: scores_of(c, n, progress) for c in configs if ready(c, n)}
     nf, hot = ({c.seed: found['trained'][w] for c, (found, _) in runs.items() if c.model == 'NF' and w in found['trained']} for w in ('1', 'best'))
@@ -128,8 +135,8 @@ def rows_of(configs, n, progress=False):
             at = {w: {c.seed: runs[c][0][sampler][w] for c in cs if w in runs[c][0][sampler]} for w in WHERE}
             row['scores'][sampler] = {w: _mean([*v.values()]) | dict(seeds=[*v]) for w, v in at.items() if v}
             if at['best'] and model != 'NF': row['gain'][sampler] = against([*at['best'].values()], [at['0'][k] for k in at['best']])
-            if model != 'NF' and set(at['best']) & set(hot): row['tuned'][sampler] = against([v for k, v in at['best'].items() if k in hot], [hot[k] for k in at['best'] if k in hot])
-            if model != 'NF': row['against'][sampler] = {w: against([v[k] for k in v if k in nf], [nf[k] for k in v if k in nf]) for w, v in at.items() if set(v) & set(nf)}
+            if model != 'NF' and all(pair := _beside(at['best'], hot)): row['tuned'][sampler] = against(*pair)
+            if model != 'NF': row['against'][sampler] = {w: against(*pair) for w, v in at.items() if all(pair := _beside(v, nf))}
     return rows
 
 
@@ -162,7 +169,7 @@ def from_fewer(configs, n, rows, shares=None, progress=False):
 
 def moved(rows, more):
     "What more samples change: dict(frechet, kid, kept, compared, lost, unequal): the changes of the distance, as shares, and of KID, of each model, sampler and place over the seeds that both have; how many comparisons with the NF keep their verdict, of how many, and which do not, as (samples, verdict, verdict of more); unequal: whether a compared row has other seeds there, which alone may turn a verdict."
-    frechet, kid, lost, compared, unequal = [], [], [], 0, False
+    frechet, kid, lost, compared, unequal = [], [], [], 0, len({tuple(sorted(r['NF'].get('seeds', ()))) for r in (rows, more) if 'NF' in r}) > 1
     for model, row in more.items():
         for sampler, at in row['scores'].items():
             for where, many in at.items():
@@ -212,7 +219,7 @@ def cells_of(rows, models, printed, floor=None):
         number = printed.get(model, '')
         if model not in rows: lines.append((model, 'not run', number, *[''] * (len(HEADER) - 3))); continue
         scores, versus = rows[model]['scores'], rows[model]['against']
-        edge = {sampler: '*' * any(c[sampler]['at_edge'] for c in rows[model]['choices'].values() if sampler in c) for sampler in scores}
+        edge = {sampler: '*' * any(c[sampler]['at_edge'] for c in rows[model]['choices'].values() if sampler in c) + '†' * any(c[sampler].get('by') == 'kid' for c in rows[model]['choices'].values() if sampler in c) for sampler in scores}
         for sampler, at in scores.items():
             for where in ('1', 'best') if model == 'NF' else WHERE:
                 if where == '0' and sampler == 'released': continue
@@ -331,7 +338,7 @@ def draw(configs, out, progress=True):
         before, again = record[name]['from_fewer'], record[name]['trainings']
         header = tuple(what if h == 'distance' else h.replace('KID', one['kid']['name']) for h in HEADER)
         note = (f"{what} and {one['kid']['name']} (± se) of n = {n:,} samples against {one['n_reference']:,} test images at {one['bits']} bits, in the last column both against their 8-bit originals; lower is better. trained: noise N(0, sΣ); released: N(0, sI), as the released code draws, so that √s is the factor on the deviation for both; at s = 0 both are one. Nearer and farther than the NF: by KID, at two standard errors. {asked_told(record[name]['asked'], n)}\n\n{features_told(one)}{models_told(one_run)}Best s, and the NF's best t (on the variance): chosen on training images from sweeps of n = {record[name]['n_sweep']:,}. "
-                f"{points_told(rows)}{'*: at the end of the grid, so that a better one may lie beyond it. ' if any(c['at_edge'] for r in rows.values() for by in r['choices'].values() for c in by.values()) else ''}± in the distance: the deviation over seeds, where there are several; ± in KID: over images or, if that is more, over seeds. Against the NF at t = 1, of the same seeds: the change of the distance, and nearer or farther by KID at two standard errors. {borrowed_told(rows, shares)}{apart_told(record[name]['apart'])}{moved_told(before, before['few'], n) if before else ''}{trainings_told(again)}{'Their sweeps are of the training before. ' * bool(again)}The last row is what a perfect model would get at that row's n: a Fréchet distance has a part that n makes and that no model can lose, so a change in percent understates what happens to the rest. Published: a FID, by the released code of 2048 features from 25,000 samples through another image path (the paper says neither), on another scale" + ('.' if what == 'FID' else f', never comparable with {what}; compare the order and the change.'))
+                f"{points_told(rows)}{'*: at the end of the grid, so that a better one may lie beyond it. ' if any(c['at_edge'] for r in rows.values() for by in r['choices'].values() for c in by.values()) else ''}{'†: chosen by KID, where the least distance of the sweep lay elsewhere. ' if any(c.get('by') == 'kid' for r in rows.values() for by in r['choices'].values() for c in by.values()) else ''}± in the distance: the deviation over seeds, where there are several; ± in KID: over images or, if that is more, over seeds. Against the NF at t = 1, of the same seeds, or, for a NIF of one seed, against the mean over the NF's: the change of the distance, and nearer or farther by KID at two standard errors. {borrowed_told(rows, shares)}{apart_told(record[name]['apart'])}{moved_told(before, before['few'], n) if before else ''}{trainings_told(again)}{'Their sweeps are of the training before. ' * bool(again)}The last row is what a perfect model would get at that row's n: a Fréchet distance has a part that n makes and that no model can lose, so a change in percent understates what happens to the rest. Published: a FID, by the released code of 2048 features from 25,000 samples through another image path (the paper says neither), on another scale" + ('.' if what == 'FID' else f', never comparable with {what}; compare the order and the change.'))
         sections.append(dict(title=f'Distance to the data, {title_of(name)} (Table 1)', caption=note, table=(header, cells_of(rows, models, record[name]['published'], floor))))
         if any(m != 'NF' for m in rows):
             save_png(distances_figure(rows, f'{what} to the test set, n = {n:,}'), out/f'table1_{name}.png')

@@ -175,7 +175,7 @@ def draw_fig1(configs, out, progress=True):
 
 
 def _needs(scale):
-    "NF and NIF-128 of CelebA, as in the paper, and of Fashion-MNIST; digits at smoke scale."
+    "NF and NIF-128 of CelebA, our reading of the paper's faces, and of Fashion-MNIST; digits at smoke scale."
     return [experiment(d, stand_for(model, d), scale=scale) for d in (('digits',) if scale == 'smoke' else ('celeba', 'fashion_mnist')) for model in ('NF', 'NIF-128')]
 
 

@@ -114,7 +114,7 @@ def test_pages_are_made_again_from_numbers(tmp_path, monkeypatch):
     monkeypatch.setattr(off_manifold, 'load_run', lambda config: [None]); monkeypatch.setattr(off_manifold, 'ray', lambda model, sampler: images[:7])
     config, out = experiment('digits', 'NIF-16'), tmp_path/'out'
     home = tmp_path/config.name; (home/'checkpoints'/'step_1').mkdir(parents=True); (home/'model.json').write_text('{}')
-    (home/'result.json').write_text(json.dumps(dict(test_bits_per_dim=dict(mean=2.0), images_seen=64)))
+    (home/'result.json').write_text(json.dumps(dict(test_bits_per_dim=dict(mean=2.0), images_seen=64, config=dict(dataset='digits'))))
     figures = samples.FIGURES[0], reconstructions.FIGURES[0], off_manifold.FIG5
     again = lambda figure: make(figure, out=out, model='NIF-16', progress=False)
     rays = lambda: off_manifold.draw_rays([config], out, stem='elsewhere')

@@ -156,6 +156,12 @@ def test_dots_show_each_seed_the_mean_and_the_deviation():
     assert texts == ['2.000 \u00b1 0.500', '3.000', 'paper']
 
 
+def test_one_value_is_one_dot():
+    ax = dots_figure([dict(label='one', mean=2.0, sd=None, values=[2.0]), dict(label='two', mean=2.0, sd=0.1, values=[1.9, 2.1])], 'bits/dim').axes[0]
+    assert [list(line.get_ydata()) for line in ax.lines if len(line.get_xdata()) == 1 and line.get_marker() == 'o'] == [[0]] and len(ax.containers) == 1
+
+
+
 @pytest.mark.parametrize('table, message', [([], 'at least one row'), ([{'label': 'NF', 'mean': 1}], "got \\['label', 'mean'\\]"),
                                             ([dict(label='NF', mean=np.nan, sd=1, values=[1])], "'NF': expected a finite mean"), ([dict(label='NF', mean=1, sd=1, values=[])], r'\(seeds,\)')])
 def test_dots_refuse(table, message):

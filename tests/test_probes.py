@@ -266,3 +266,22 @@ def test_a_word_for_neither_is_refused(monkeypatch):
 def test_rows_that_are_no_real_numbers_are_refused(rows):
     good, labels = np.ones((4, 2)), np.zeros(4, int)
     with pytest.raises(ValueError, match='expected train rows of real numbers, got'): Features('made up', rows, labels, good, labels, good, labels)
+
+
+def test_one_seed_is_held_against_the_mean_of_all():
+    from nif_lit import embeddings as e
+    probe = lambda right: dict(correct='1' * right + '0' * (10 - right))
+    found = e._minus({0: {'k-NN': probe(6)}}, {k: {'k-NN': probe(n)} for k, n in enumerate((2, 5, 8))}, 'k-NN')
+    assert math.isclose(found['mean'], 0.6 - 0.5) and found['seeds'] == 1 and found['sd_seeds'] is None
+    both = e._minus({k: {'k-NN': probe(n)} for k, n in enumerate((3, 6, 9))}, {k: {'k-NN': probe(n)} for k, n in enumerate((2, 5, 8))}, 'k-NN')
+    assert math.isclose(both['mean'], 0.1) and both['seeds'] == 3 and both['sd_seeds'] < 1e-12
+    for a, b in (([probe(1)], []), ([probe(1)] * 2, [probe(1)] * 3), ([dict(correct='10')], [probe(1)])):
+        with pytest.raises(ValueError): e.compared(a, b)
+
+
+def test_what_is_lent_at_chance_is_said():
+    from nif_lit import embeddings as e
+    row = lambda mean, own, lent, by: dict([('k-NN', dict(mean=by, se=0.003, minus=dict(NF=dict(mean=mean, se=lent, se_own=own, verdict=e._verdict(dict(mean=mean, se=lent))))))])
+    nf = {'k-NN': dict(mean=0.1, se=0.003, minus={})}
+    assert 'of 1 undecided rows would be decided (NIF-64, mode)' in e._loan_told({'NF': nf, 'NIF-64, mode': row(0.15, 0.005, 0.09, 0.25), 'NIF-128, mode': row(0.001, 0.005, 0.09, 0.1)}, 0.1)
+    assert not e._loan_told({'NF': {'k-NN': dict(nf['k-NN'], mean=0.5)}, 'NIF-64, mode': row(0.15, 0.005, 0.09, 0.25)}, 0.1)

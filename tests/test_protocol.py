@@ -1,4 +1,5 @@
 "How samples are scored: kept scores, two samplers on one axis, s chosen on training images, and rows that say what is missing."
+import math
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -266,6 +267,17 @@ def test_three_seeds_do_not_make_the_test_set_larger():
         found.append((mean['kid'], mean['se'], versus['kid'], versus['se']))
     a, a_se, b, b_se = np.array(found).T
     assert 0.6 < a.std(ddof=1) / a_se.mean() < 1.15 and 0.6 < b.std(ddof=1) / b_se.mean() < 1.41         # 1.39 and 1.79 where the error shrank with the seeds
+
+
+def test_one_seed_is_held_against_the_mean_of_several():
+    of = lambda frechet, kid: dict(frechet=frechet, kid=kid, se=0.1)
+    nf = {0: of(10.0, 2.0), 1: of(14.0, 3.0), 2: of(12.0, 4.0)}
+    found = table1.against(*table1._beside({0: of(6.0, 1.0)}, nf))
+    assert (found['nf'], found['ratio'], found['kid'], found['base'], found['seeds'], found['sd_seeds']) == (12.0, -0.5, -2.0, 3.0, 1, None) and math.isclose(found['se'], math.sqrt(0.02))
+    assert table1._beside({1: 'a', 5: 'b'}, nf) == (['a'], [nf[1]]) and table1._beside({5: 'b'}, {}) == (['b'], [])
+    assert table1.against([of(6.0, 1.0)], [nf[0]])['kid'] == -1.0
+    for a, b in (([nf[0]] * 2, [nf[0]] * 3), ([], [nf[0]]), ([nf[0]], [])):
+        with pytest.raises(ValueError, match='as many seeds of both models, or one of the NIF'): table1.against(a, b)
 
 
 def test_a_key_that_cannot_be_kept_is_refused():
