@@ -73,6 +73,7 @@ def train(dataset: Annotated[Optional[str], typer.Option(help='digits, fashion_m
     echo = typer.echo if jax.process_index() == 0 else lambda text: None
     names, results = [name.strip() for name in models.split(',') if name.strip()], []
     if not names: raise ValueError(f'--models names no model, got {models!r}; for example NF,NIF-64')
+    if len(set(names)) < len(names): raise ValueError(f'--models names a model twice, got {models!r}')
     def config_of(name, **budget): return experiment(dataset, name, scale=scale, seed=seed, bits=bits, compute=compute, **budget)
     first = [config_of(name, minutes=minutes, images=images) for name in names][0]                    # a misspelt name fails before an hour of training
     if not first_does(lambda: finished(first)):                                                       # and so does an M too large
@@ -91,25 +92,28 @@ def train(dataset: Annotated[Optional[str], typer.Option(help='digits, fashion_m
 
 
 @app.command(short_help='Bits per dimension of a trained model, as JSON.', epilog='\b\nExample:\n  nif_lit evaluate runs/NAME --samples 16')
-def evaluate(run: Run, samples: Annotated[int, typer.Option(min=1, help='Draws of the importance-weighted bound (deep NIF).')] = 1,
+def evaluate(run: Run, samples: Annotated[int, typer.Option(min=1, help='Draws of the importance-weighted bound of a deep NIF; the others are exact behind dequantization, and take 1.')] = 1,
              draws: Annotated[int, typer.Option(min=1, help='Dequantization draws to average.')] = 1, split: Annotated[str, typer.Option(help='train, valid or test.')] = 'test',
              data_folder: Folder = None):
     "Bits per dimension of a trained model, with its standard error, as JSON."
     from nif_lit.experiments import evaluation_key, nearest
+    from nif_lit.heads import GaussianNIF, StandardNormal
     from nif_lit.likelihood import bits_per_dim_of, mean_and_se
     nearest('split', split, ('train', 'valid', 'test'))
     model, data = _open(run, data_folder)
+    if samples > 1 and isinstance(model.head, (StandardNormal, GaussianNIF)): raise ValueError('--samples is for a deep NIF: this model is exact behind dequantization, and draws of that are --draws')
     bits = bits_per_dim_of(model, getattr(data, split), key=evaluation_key(), n_samples=samples, n_draws=draws)
     typer.echo(json.dumps(dict(split=split, bits_per_dim=mean_and_se(bits), n_samples=samples, n_draws=draws), indent=1))
 
 
 @app.command(short_help='Draw samples from a trained model.', epilog='\b\nExample:\n  nif_lit sample runs/NAME --s 0 --n 40 --out manifold.png')
-def sample(run: Run, n: Annotated[int, typer.Option(min=1, help='How many.')] = 40, s: Annotated[float, typer.Option(help='Factor of the noise variance; 0: on the manifold.')] = 1.0,
+def sample(run: Run, n: Annotated[int, typer.Option(min=1, help='How many.')] = 40, s: Annotated[float, typer.Option(help='Factor of the noise variance of a NIF; 0: on the manifold.')] = 1.0,
            t: Annotated[float, typer.Option(help='Factor of the prior variance.')] = 1.0, seed: Annotated[int, typer.Option(help='Decides the draws: one seed is one latent and one noise draw for every s and t.')] = 0,
            out: Annotated[Path, typer.Option(help='A .png, or a .npy of uint8 levels (of a model of vectors: a .npy of floats).')] = Path('samples.png')):
     "Draw samples from a trained model, as a picture or as an array."
     import jax
     import numpy as np
+    from nif_lit.heads import StandardNormal
     from nif_lit.models import draw
     from nif_lit.pictures import save_png, tile
     from nif_lit.training import load_model
@@ -117,6 +121,7 @@ def sample(run: Run, n: Annotated[int, typer.Option(min=1, help='How many.')] = 
     from nif_lit.checks import seed_of
     model, seed = load_model(run), seed_of(seed, '--seed')
     if model.bits is None and out.suffix.lower() == '.png': raise ValueError('this is a model of vectors, of which no picture is made: give --out samples.npy')
+    if isinstance(model.head, StandardNormal) and s != 1: raise ValueError('this is an NF: it has no manifold, and no s to leave it by; leave --s out')
     images = draw(model, jax.random.key(seed), n, s=s, t=t)
     if out.suffix.lower() == '.npy': _save_array(out, images)
     else: save_png(np.repeat(np.repeat(tile(images, model.bits), 3, 0), 3, 1), out)
@@ -155,6 +160,7 @@ def _open(run, folder):
     result = read_json(path)
     try: wanted = [result['config'][name] for name in ('dataset', 'bits', 'split')]
     except (KeyError, TypeError) as error: raise ValueError(f'{path} does not name the data set') from error
+    if not isinstance(wanted[1], int) or not all(isinstance(v, str) for v in (wanted[0], wanted[2])) or model.bits != wanted[1]: raise ValueError(f'{path} names a data set of {wanted!r}, and the model is of {model.bits} bits: one of them is damaged')
     return model, dataset_of(*wanted, folder)
 
 
@@ -164,7 +170,9 @@ def _free(out, *endings):
     if out.is_dir(): raise ValueError(f'--out must be a file, and {out} is a folder')
     home = next(folder for folder in out.absolute().parents if folder.exists())                       # missing folders below it are made
     if not home.is_dir(): raise ValueError(f'--out lies in {home}, which is a file')
-    if not os.access(home, os.W_OK): raise ValueError(f'--out lies in {home}, where nothing may be written')
+    from nif_lit.data import write_bytes
+    try: write_bytes(home/f'.{out.name}.may-be-written', b'').unlink(missing_ok=True)
+    except OSError as error: raise ValueError(f'--out lies in {home}, where nothing can be written: {error.strerror or error}') from error
 
 
 def _save_array(path, array):

@@ -31,6 +31,7 @@ def write_bytes(path, data):
     try:
         with open(part, 'xb') as file: file.write(data); file.flush(); os.fsync(file.fileno())
         os.replace(part, path)
+    except OSError as error: raise OSError(error.errno, error.strerror, str(path)) from error                  # not the temporary file's name
     finally: part.unlink(missing_ok=True)
     return path
 

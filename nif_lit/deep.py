@@ -209,7 +209,7 @@ def samples_section(models, t, dataset, out):
     name = f'deep_{dataset}_t{t:g}.png'
     picture(Path(out)/name, lambda: grid_figure(samples_at({m: load_run(c)[0] for m, c in models.items()}, t), next(iter(models.values())).bits), list(models.values()))
     return dict(title=f'Fig. {PICTURES[t]}: samples at t = {t:g}, {title_of(dataset)}', png=name, alt=f'Rows of ten samples at t = {t:g}, one row for each of {", ".join(map(label_of, models))}, the NIFs at s = 0 and s = 1' + ('' if t == 1 else f'; above with the variance times {t:g}, below times {t * t:g}') + '.',
-                caption='Seed 0. The NIFs on their manifold (s = 0) and with their noise (s = 1); the NF has no manifold. ' + ('Both readings of t agree at 1. ' if t == 1 else f'Upper rows: t multiplies the variance, as the text says; lower rows: the deviation, as the released code has it. ') + 'Within a model a column is one latent direction in all pictures.')
+                caption='Seed 0. ' + ' '.join(['The NIFs on their manifold (s = 0) and with their noise (s = 1).'] * any(m != 'NF' for m in models) + ['The NF has no manifold.'] * ('NF' in models)) + ' ' + ('Both readings of t agree at 1. ' if t == 1 else f'Upper rows: t multiplies the variance, as the text says; lower rows: the deviation, as the released code has it. ') + 'Within a model a column is one latent direction in all pictures.')
 
 
 def draw_one(configs, out, progress, t):

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import lax
-from .checks import whole
+from .checks import rectangular, whole
 from .data import DataError, to_uint8, verified
 from .layer import documented
 from .models import multiplies_bfloat16
@@ -350,8 +350,8 @@ def find_weights(dims, folder=None):
     names = [OFFICIAL] + [PARTIAL] * (check_dims(dims) <= 1280)
     for path in (place/sub/name for name in names for place in folders for sub in ('fid', '')):
         if path.is_file(): return path
-    had = ''.join(f"{f.name} or its folder fid{'' if f.is_dir() else ' (there is no such folder)'}, or into " for f in folders)
-    raise DataError(f'no weights for {dims} features: put {" or ".join(names)} into {had}a folder that NIF_LIT_FID names, or the folder fid of the one that NIF_LIT_DATA names; '
+    had = ''.join(f"{f} or its folder fid{'' if f.is_dir() else ' (there is no such folder)'}, or into " for f in folders)
+    raise DataError(f'no weights for {dims} features: put {" or ".join(name + " with its SHA256SUMS" * (name == PARTIAL) for name in names)} into {had}a folder that NIF_LIT_FID names, or the folder fid of the one that NIF_LIT_DATA names; '
                     f'{OFFICIAL} is an asset of the release fid_weights of mseitzer/pytorch-fid on GitHub')
 
 
@@ -486,7 +486,8 @@ def gaussian_frechet(mean1, C1, mean2, C2):
 
 def _both(samples, reference, least=2):
     "Two sets of features as float64. Raises `ValueError` unless they are (n, d) and (m, d), finite, n and m at least `least`."
-    if any(np.iscomplexobj(side) for side in (samples, reference)): raise ValueError('features must be real, got complex numbers')
+    for side in (samples, reference):
+        if (kind := np.asarray(rectangular('a set of features', side)).dtype).kind not in 'biufV' or kind.kind == 'V' and kind.names: raise ValueError(f'features must be real, got {kind}')
     a, b = np.asarray(samples, np.float64), np.asarray(reference, np.float64)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or a.shape[1] == 0: raise ValueError(f'expected features (n, d) and (m, d), d at least 1, got {a.shape} and {b.shape}')
     if min(len(a), len(b)) < least: raise ValueError(f'at least {least} examples on each side are needed, got {len(a)} and {len(b)}')

@@ -92,7 +92,8 @@ def png(picture):
 
 
 def save_png(picture, path):
-    "Writes a figure, or a uint8 array (H, W, 3), to `path`, atomically and with the same bytes for the same picture; makes the folder. Returns the path."
+    "Writes a figure, or a uint8 array (H, W, 3), to `path`, atomically and with the same bytes for the same picture; makes the folder. Returns the path. Raises `ValueError` for a path that does not end in .png."
+    if Path(path).suffix.lower() != '.png': raise ValueError(f'a picture is written as a .png, got {Path(path).name!r}')
     return write_bytes(path, png(picture))
 
 
@@ -339,9 +340,10 @@ def gallery(folder, *, title, intro, sections, provenance=None, name='index.html
 
     sections: list of dict(title, caption, png, alt, table): `png` names a file inside `folder` and needs `alt`; `table` is (header, rows); of a caption, what follows the first paragraph is folded behind a line to click on.
     provenance: dict name -> value for the footer. No script, nothing fetched, every text escaped, no date: same input, same bytes.
-    Raises `ValueError` for an unknown key, a picture that is missing, outside the folder or undescribed, or a row of the wrong length.
+    Raises `ValueError` for an unknown key, a name that is no file of the folder, a picture that is missing, outside the folder or undescribed, or a row of the wrong length.
     """
     folder = Path(folder)
+    if Path(name).name != name or not name: raise ValueError(f'name must be that of a file in {folder}, got {name!r}')
     cards = [_section_html(folder, i, s) for i, s in enumerate(sections, 1)]
     links = ''.join(f'<li><a href="#s{i}">{html.escape(s["title"])}</a></li>' for i, s in enumerate(sections, 1))
     facts = ''.join(f'<dt>{html.escape(str(k))}</dt><dd>{html.escape(str(v))}</dd>' for k, v in (provenance or {}).items())

@@ -159,7 +159,7 @@ def reference_features(config, part='test', *, dims=None, image_path='plain', ru
     said = dict(dataset=config.dataset, split=config.split, part=part, bits=config.bits, dims=dims, weights=features.source, compute=features.compute, most=MOST_TRAIN, images=fingerprint(images), **along)
     path = Path(runs or runs_folder())/'features'/f'{config_hash(said)}.npz'
     found = _kept(path)
-    if found is None:
+    if found is None or found.ndim != 2 or len(found) != len(images) or not np.isfinite(found).all():      # what is none of these images' is made again
         found = features(images, bits=bits, path=image_path, progress=progress)
         if jax.process_index() == 0: _keep(path, found)
     return found
@@ -336,7 +336,7 @@ def grid_of(config):
 def _factors(grid):
     try: found = np.asarray(list(grid))
     except (TypeError, ValueError): found = np.asarray('')
-    if found.ndim != 1 or found.dtype.kind not in 'iuf' or not (found.size and np.isfinite(found).all() and found[0] >= 0 and (np.diff(found.astype(float)) > 0).all()):
+    if found.ndim != 1 or found.dtype.kind not in 'iuf' or any(isinstance(f, (bool, np.bool_)) for f in grid) or not (found.size and np.isfinite(found).all() and found[0] >= 0 and (np.diff(found.astype(float)) > 0).all()):
         raise ValueError(f'grid must hold growing finite factors, none negative, got {grid!r:.80}')
     return [float(f) for f in found]
 

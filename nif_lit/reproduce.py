@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 from . import architectures, deep, embeddings, off_manifold, paper_and_code, reconstructions, samples, table1, table2, temperature
 from .checks import nearest, whole
-from .data import DATASETS, DataError, write_bytes
-from .experiments import AGAIN, SCALES, at_hand, dataset_of, default_out, finished, keep_record, make, provenance, run, runs_folder, trains
+from .data import DATASETS, DataError, title_of, write_bytes
+from .experiments import AGAIN, SCALES, at_hand, dataset_of, default_out, finished, former, keep_record, make, provenance, run, runs_folder, trained_at, trains
 from .frechet import find_weights, read_weights
 from .pictures import gallery, text_table
 from .protocol import dims_at
@@ -81,14 +81,15 @@ def reproduce(names=('all',), *, scale='smoke', dataset=None, seeds=None, out=No
     one figure whose runs are missing, with NIF_LIT_TRAIN=0, `RuntimeError`, as where out holds a record of more runs than this one would. Of several, one that cannot be made (a run diverged,
     its data or the weights of Inception are not here, a file is damaged) does not keep the others from being made: the page says why, and at the end a `RuntimeError` names it.
     """
-    figures = find_figures(names)
+    figures = find_figures(names); trains()
     nearest('scale', scale, SCALES); seeds = None if seeds is None else whole('seeds', seeds)
     if dataset is not None: nearest('data set', dataset, DATASETS)
     wanted = {c.name: c for f in figures for c in f.needs(scale) if dataset in (None, c.dataset) and (seeds is None or c.seed < seeds)}
-    if dataset is not None and not wanted: raise ValueError(f'no figure among {", ".join(f.name for f in figures)} uses {dataset!r} at {scale} scale')
+    if dataset is not None and not wanted: raise ValueError(f'no figure among {", ".join(f.name for f in figures)} uses {dataset!r} at {scale} scale' if any(f.needs(scale) for f in figures) else f'{", ".join(f.name for f in figures)}: drawn without any run, so that there is no data set to choose')
     needed_by_all = {c.name: c for f in figures for c in f.needs(scale)}
+    needed_here = set(wanted)
     out = Path(out or default_out(scale, needed_by_all, wanted, dataset=dataset, seeds=seeds))
-    try: out.mkdir(parents=True, exist_ok=True); write_bytes(out/'.may-be-written', b'').unlink()
+    try: write_bytes(next(p for p in (out, *out.absolute().parents) if p.exists())/'.may-be-written', b'').unlink(missing_ok=True)      # another process may have removed it
     except OSError as error: raise ValueError(f'nothing can be written to {out}: {error.strerror or error}') from error
     for figure in figures:                                                      # before hours of training, not after them
         own = [c for c in figure.needs(scale) if c.name in wanted and (trains() or at_hand(figure, c, out))]
@@ -113,7 +114,7 @@ def reproduce(names=('all',), *, scale='smoke', dataset=None, seeds=None, out=No
     echo(f'{len(figures)} of {len(FIGURES)} figures and tables, from {len(wanted)} runs at {scale} scale; {done} finished before' + (f', {len(wanted) - done} to train' if trains() and done < len(wanted) else ''))
     if trains():
         for name, why in train_all(list(wanted.values()), parameters=parameters, progress=progress, echo=echo).items(): echo(f'{name} was not trained: {why}')
-    sections = []
+    sections, used = [], set()
     for k, figure in enumerate(figures):
         began, needed = time.monotonic(), figure.needs(scale)
         own = [c for c in needed if c.name in wanted]
@@ -123,15 +124,19 @@ def reproduce(names=('all',), *, scale='smoke', dataset=None, seeds=None, out=No
             echo(f'[{k + 1}/{len(figures)}] {figure.paper}: not made, {why}')
             if own: sections.append(dict(title=figure.paper, caption=f"Not {'made' if figure.name in failed else 'run'}: {why}."))
             continue
-        try: sections += make(figure, scale=scale, out=out, progress=progress, dataset=dataset, seeds=seeds)[1]
+        try: made = make(figure, scale=scale, out=out, progress=progress, dataset=dataset, seeds=seeds)[1]
         except (RuntimeError, OSError, ValueError) as error:
             if len(figures) == 1: raise
             failed[figure.name] = str(error); sections.append(dict(title=figure.paper, caption=f'Not made: {error}.'))
             echo(f'[{k + 1}/{len(figures)}] {figure.paper}: not made, {error}'); continue
-        echo(f'[{k + 1}/{len(figures)}] {figure.paper}: drawn in {time.monotonic() - began:.0f} s')
+        record = former(figure.name, out); used |= set(record['runs'])
+        some = f"from {len(record['runs'])} of {len(own)} runs; not run: {', '.join(sorted({f'{c.model}, {title_of(c.dataset)}, seed {c.seed}' for c in own if c.name in record['not_run']}))}" if record['not_run'] else ''
+        if some and made: made[0] = dict(made[0], caption=f"Drawn {some}.\n\n{made[0].get('caption', '')}".strip())
+        sections += made
+        echo(f'[{k + 1}/{len(figures)}] {figure.paper}: drawn in {time.monotonic() - began:.0f} s' + f', {some}' * bool(some))
     everything = {f.name for f in find_figures()} <= {f.name for f in figures}
-    page = gallery(out, name='index.html' if everything else f"{'-'.join(f.name for f in figures)[:60]}.html", title=f'Noisy injective flows at {scale} scale', sections=sections, provenance=provenance(),
-                   intro=f'NF against NIF: one body, two heads, the same images in the same order. {len(wanted)} runs.' + (' This is the smoke scale: small images and small models that show that everything runs; it says nothing about the paper\'s numbers.' if scale == 'smoke' else ''))
+    page = gallery(out, name='index.html' if everything else f"{'-'.join(f.name for f in figures)[:60]}.html", title=f'Noisy injective flows at {scale} scale', sections=sections, provenance=provenance() | ({'runs trained at': ', '.join(at)} if (at := trained_at([c for c in needed_by_all.values() if c.name in used])) not in ([], [provenance()['commit']]) else {}),
+                   intro=f'NF against NIF: one body, two heads, the same images in the same order. {len(used)}{f" of {len(needed_here)}" * (len(used) < len(needed_here))} runs.' + (' This is the smoke scale: small images and small models that show that everything runs; it says nothing about the paper\'s numbers.' if scale == 'smoke' else ''))
     for part in sections:
         if part.get('table') and len(figures) <= 3 or part.get('title', '').startswith('Bits per dimension'): echo('\n' + part['title'] + '\n' + text_table(*part['table']) + '\n' + part['caption'])
     echo(f'\nGallery: {page}')

@@ -257,7 +257,8 @@ def draw(configs, out, progress=True):
         for m, d in same.items(): record[name][m]['same_products'] = d
         ended = endings(cs)
         for m in results: record[name][m]['ended'] = [r for r in ended if r['model'] == m]
-        if len(results) > 1: sections += [dict(title=f'The last parameters, {title_of(name)}', table=(ENDED, ended_cells(ended)),
+        if len(results) > 1 and not any(r['n'] for r in ended): sections += [dict(title=f'The last parameters, {title_of(name)}', caption='*Not run*: the scores of the last parameters on training images are not here.')]
+        elif len(results) > 1: sections += [dict(title=f'The last parameters, {title_of(name)}', table=(ENDED, ended_cells(ended)),
                           caption=f'Bits/dim. Lead: NF − model of one seed, over the batches of the last tenth of training, each scored before its own step, and of the last parameters over training and test images. n = {next((r["n"] for r in ended if r["n"]), 0):,} training images, ' + 'the first of the set.\n\nMemory: how much less the lead is on test images; a positive one says that the NIF knows its training images by heart, more than the NF does. Last step: how much more the lead is on training images than while training; a negative one is a bad step, which costs the NIF on both kinds of images, a positive one may be memory of the last epoch.')]
         if differences: sections += [dict(title=f'Differences while training, {title_of(name)}', caption='The NF less each NIF, on the same batches, seed 0; above 0 the NIF needs fewer bits. Curves that cross, or still move at the end, say that the order of the models is not settled.',
                                           png=f'table2_{name}_difference.png', alt=f'{title_of(name)}: the training bits per dimension of the NF less those of each NIF against images seen, around a dashed line at no difference.')]

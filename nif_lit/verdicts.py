@@ -123,7 +123,7 @@ def _points(records, dataset, model, sampler):
 def _tuned(records, dataset, model, sampler):
     "A NIF at its best s against the NF at its best t, in words with a leading semicolon, or ''."
     versus, nf = dig(records, 'table1', dataset, 'rows', model, 'tuned', sampler), dig(records, 'table1', dataset, 'rows', 'NF', 'scores', 'trained', 'best')
-    temperatures = {t for t, seed in zip(nf['temperatures'], nf['seeds']) if seed in records['table1'][dataset]['rows'][model]['seeds']} if nf else ()
+    temperatures = {t for t, seed in zip(nf['temperatures'], nf['seeds']) if len(own := records['table1'][dataset]['rows'][model]['seeds']) == 1 or seed in own} if nf else ()
     return f"; {versus['ratio']:+.0%} ({versus['verdict']}) against the NF at its own best t, {', '.join(f'{t:g}' for t in sorted(temperatures))}" if versus and nf else ''
 
 

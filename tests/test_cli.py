@@ -65,6 +65,7 @@ def test_folders_made_in_python(tmp_path):
     for command, out, why in (('sample', 'a.npy', 'a.npy is a folder'), ('embed', 'a.npy', 'a.npy is a folder'), ('sample', 'vec/model.json/x.npy', 'model.json, which is a file')):
         refused = inside(command, 'vec', '--out', out, cwd=tmp_path)
         assert refused.returncode == 1 and why in refused.stderr and refused.stderr.count('\n') == 1, refused.stderr
+    assert not [p for p in tmp_path.rglob('*may-be-written*')]
     assert call('sample', 'vec', '--n', '5', '--out', 'v.npy', cwd=tmp_path).returncode == 0 and np.load(tmp_path/'v.npy').shape == (5, 3)
     for file, text in (('result.json', '{"config"'), ('result.json', '{}'), ('model.json', '{"name": "NIF-4"'), ('model.json', '{"name": "NIF-4"}')):
         (tmp_path/'mine'/file).write_text(text)

@@ -214,7 +214,7 @@ def test_weights_have_a_variable_of_their_own(tmp_path, monkeypatch):
     for place in ('own', 'data/fid'): (tmp_path/place).mkdir(parents=True)
     for name in ('NIF_LIT_FID', 'NIF_LIT_DATA'): monkeypatch.delenv(name, raising=False)
     own, shared, better = tmp_path/'own'/f.PARTIAL, tmp_path/'data'/'fid'/f.PARTIAL, tmp_path/'data'/'fid'/f.OFFICIAL
-    with pytest.raises(DataError, match=f'put {f.OFFICIAL} or {f.PARTIAL} into a folder that NIF_LIT_FID names, or the folder fid of the one that NIF_LIT_DATA names'): f.find_weights(768)
+    with pytest.raises(DataError, match=f'put {f.OFFICIAL} or {f.PARTIAL} with its SHA256SUMS into a folder that NIF_LIT_FID names, or the folder fid of the one that NIF_LIT_DATA names'): f.find_weights(768)
     monkeypatch.setenv('NIF_LIT_FID', str(tmp_path/'own'))
     with pytest.raises(DataError, match='into own or its folder fid, or into a folder that NIF_LIT_FID.*NIF_LIT_DATA'): f.find_weights(768)
     for path in (own, shared): path.touch()
@@ -229,7 +229,7 @@ def test_weights_have_a_variable_of_their_own(tmp_path, monkeypatch):
 def test_weights_are_hashed_before_they_are_read(tmp_path, monkeypatch):
     monkeypatch.setenv('NIF_LIT_DATA', str(tmp_path)); monkeypatch.delenv('NIF_LIT_FID', raising=False)
     with pytest.raises(DataError, match=f'put {f.OFFICIAL} into'): InceptionFeatures.load(2048)
-    with pytest.raises(DataError, match=f'put {f.OFFICIAL} or {f.PARTIAL} into'): InceptionFeatures.load(768)
+    with pytest.raises(DataError, match=f'put {f.OFFICIAL} or {f.PARTIAL} with its SHA256SUMS into'): InceptionFeatures.load(768)
     network = Inception(64)
     state = {k: v.astype(np.float32) for k, v in checkpoint({name: tuple(m.weight.shape[i] for i in (3, 2, 0, 1)) for name, m in convolutions(network).items()}).items()}
     (tmp_path/'fid').mkdir(); path = tmp_path/'fid'/f.OFFICIAL; path.write_bytes(torch_file(LEGACY))
@@ -384,7 +384,7 @@ def test_a_set_is_at_no_distance_from_itself():
     assert 0 <= frechet_distance(few, few)['value'] < 1e-9 and frechet_distance(few, few + 1)['value'] == pytest.approx(40)
     a = np.random.default_rng(0).normal(size=(50, 8))
     assert 0 <= frechet_distance(a, a)['value'] < 1e-12
-    for bad, message in ((np.zeros((5, 0)), 'd at least 1'), (a + 1j, 'complex')):
+    for bad, message in ((np.zeros((5, 0)), 'd at least 1'), (a + 1j, 'complex'), (np.full((5, 4), '1.5'), 'features must be real, got <U3'), (np.zeros((5, 4), 'datetime64[s]'), 'features must be real, got datetime64'), ([[1.0, 2.0], [3.0]], 'rows differ')):
         with pytest.raises(ValueError, match=message): frechet_distance(bad, bad)
 
 

@@ -321,3 +321,12 @@ def test_columns_are_as_wide_as_their_cells_need():
     short, long = widths('NIF-128', 'word ' * 30)
     assert short >= len('NIF-128') + 2 and 3 * short < long
     assert widths('[NIF-128](a-page-with-a-long-name.ipynb)', 'word ' * 30) == [short, long]
+
+
+def test_files_are_named_for_what_they_are(tmp_path):
+    with pytest.raises(ValueError, match="written as a .png, got 'q.gif'"): save_png(np.zeros((3, 3, 3), np.uint8), tmp_path/'q.gif')
+    for name in ('../x.html', '', 'a/b.html'):
+        with pytest.raises(ValueError, match='name must be that of a file'): gallery(tmp_path, title='t', intro='i', sections=[], name=name)
+    (tmp_path/'file').write_text('')
+    with pytest.raises(OSError) as refused: save_png(np.zeros((3, 3, 3), np.uint8), tmp_path/'file'/'q.png')
+    assert '.part' not in str(refused.value)

@@ -322,3 +322,13 @@ def test_a_score_says_whose_parameters_it_is_of(small, tmp_path):
     path, = (tmp_path/NIF.name/'scores').glob('samples-*.json')
     write_json(path, read_json(path) | dict(test_bits_per_dim=1.25))
     assert made['test_bits_per_dim'] is None and sample_scores(NIF, n=40, runs=tmp_path)['test_bits_per_dim'] == 1.25
+
+
+def test_kept_features_of_other_images_are_made_again(monkeypatch, tmp_path):
+    monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path))
+    config = experiment('digits', 'NF'); features = reference_features(config)
+    path, = (tmp_path/'features').glob('*.npz')
+    for wrong in (np.zeros((3, 2), np.float32), np.full_like(features, np.nan), np.zeros(len(features))):
+        protocol._keep(path, wrong)
+        assert np.array_equal(reference_features(config), features)
+    with pytest.raises(ValueError, match='growing finite factors'): protocol._factors([True, 2])

@@ -492,3 +492,57 @@ def test_no_run_is_trained_for_a_figure_that_cannot_be_made(tiny, tmp_path, monk
         try: reproduce(['table2', 'fig1'], scale=scale, out=tmp_path/scale, progress=False, echo=said.append)
         except RuntimeError: pass
         assert asked[-1] == parameters and any(line.endswith(f'from 1 runs at {scale} scale; {done} finished before' + ('' if done else ', 1 to train')) for line in said)
+
+
+def test_a_result_or_a_score_of_another_run_is_refused(monkeypatch, tmp_path):
+    from nif_lit import experiments as x
+    monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path))
+    own, other = x.experiment('digits', 'NF', seed=0), x.experiment('digits', 'NF', seed=5)
+    x.write_json(tmp_path/other.name/'result.json', dict(config=dataclasses.asdict(own), test_bits_per_dim=dict(mean=2.0)))
+    for read in (lambda: x.result_of(other), lambda: x.run(other)):
+        with pytest.raises(ValueError, match='result of another run .*, with seed 0'): read()
+    x.write_json(tmp_path/own.name/'result.json', dict(config=dataclasses.asdict(own), test_bits_per_dim=dict(mean=2.0))); assert x.result_of(own)['test_bits_per_dim'] == dict(mean=2.0)
+    x.write_json(tmp_path/own.name/'result.json', dict(test_bits_per_dim=3))
+    with pytest.raises(ValueError, match='holds no result: remove it'): x.result_of(own)
+    (tmp_path/own.name/'result.json').write_text('{"test')
+    with pytest.raises(ValueError, match='no JSON.*: remove it, and the run is finished again'): x.result_of(own)
+    x.cached(other, 'score', dict(a=1), lambda: dict(v=1), runs=tmp_path/'free')
+    a, b = (x._score_path(other, 'score', dict(a=k), tmp_path/'free') for k in (1, 2))
+    assert x.cached(other, 'score', dict(a=1), lambda: dict(v=2), runs=tmp_path/'free')['v'] == 1
+    a.rename(b)
+    with pytest.raises(ValueError, match='a score of other settings than its name says'): x.cached(other, 'score', dict(a=2), lambda: dict(v=2), runs=tmp_path/'free')
+    b.write_text('')
+    with pytest.raises(ValueError, match='no JSON.*: remove it, and it is made again'): x.cached(other, 'score', dict(a=2), lambda: dict(v=2), runs=tmp_path/'free')
+
+
+@pytest.mark.parametrize('call, match', [
+    (dict(model='NIF-100'), 'NIF-100 has more latent dimensions than the 64 of digits'), (dict(model='NF', low_steps=2), 'low_steps is of a deep NIF, which NF has not'), (dict(model='NIF-4', low_hidden=8), 'low_hidden is of a deep NIF'),
+    (dict(model='NF', bias=False), 'bias is of the head of a NIF, which NF has not'), (dict(model='NF', seed=2 ** 32), 'seed must be a whole number from 0 to 4294967295'), (dict(model='NF', seed=-1), 'seed must be a whole number from 0')])
+def test_no_run_has_a_field_of_another_model(call, match):
+    from nif_lit.experiments import experiment
+    with pytest.raises(ValueError, match=match): experiment('digits', **call)
+    assert experiment('digits', 'NIF-64').model == 'NIF-64' and not experiment('digits', 'NIF-4', bias=False).bias and experiment('digits', 'NF', seed=2 ** 32 - 1).seed == 2 ** 32 - 1
+
+
+def test_a_figure_of_some_of_its_runs_says_which_are_missing(monkeypatch, tmp_path):
+    from nif_lit import experiments as x, reproduce as r
+    monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path/'runs')); monkeypatch.setenv('NIF_LIT_TRAIN', '0')
+    there, gone = x.experiment('digits', 'NF'), x.experiment('digits', 'NIF-8')
+    x.write_json(tmp_path/'runs'/there.name/'result.json', dict(config=dataclasses.asdict(there), test_bits_per_dim=dict(mean=2.0), provenance=dict(commit='abc')))
+    figure = x.Figure('one', 'Fig. 99', lambda scale: [there, gone], lambda configs, out, progress: ({}, [dict(title='A figure', caption='What it shows.')]), parameters=False)
+    monkeypatch.setattr(r, 'FIGURES', {'one': figure})
+    lines = []
+    page = r.reproduce(['one'], out=tmp_path/'out', progress=False, echo=lines.append).read_text()
+    told = 'from 1 of 2 runs; not run: NIF-8, digits, seed 0'
+    assert any(line.endswith(told) for line in lines) and f'Drawn {told}.' in page and '1 of 2 runs.' in page and 'What it shows.' in page
+    assert '<dt>runs trained at</dt><dd>abc</dd>' in page and x.read_json(tmp_path/'out'/'one.json')['trained_at'] == ['abc'] and sorted(p.name for p in tmp_path.iterdir()) == ['out', 'runs']
+
+
+def test_a_refused_call_leaves_no_folder(monkeypatch, tmp_path):
+    from nif_lit import reproduce as r
+    monkeypatch.setenv('NIF_LIT_RUNS', str(tmp_path/'runs')); monkeypatch.setenv('NIF_LIT_TRAIN', 'maybe')
+    with pytest.raises(ValueError, match='NIF_LIT_TRAIN must be 0 or 1'): r.reproduce(['fig8'], out=tmp_path/'out', progress=False)
+    monkeypatch.setenv('NIF_LIT_TRAIN', '1'); monkeypatch.setenv('NIF_LIT_DATA', str(tmp_path/'none'))
+    with pytest.raises(Exception): r.reproduce(['fig8'], scale='laptop', dataset='fashion_mnist', out=tmp_path/'out', progress=False)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ValueError, match='drawn without any run'): r.reproduce(['fig4'], dataset='digits', out=tmp_path/'out', progress=False)
