@@ -215,7 +215,7 @@ def test_rows_of_table_1_stand_against_the_tuned_nf_too(tmp_path):
     assert 'best t' not in judged_of(tmp_path, table1=dict(celeba=rows))['table1.celeba.NIF-128.trained']['note']
     rows['rows']['NF']['scores']['trained']['best'] = dict(rows['rows']['NF']['scores']['trained']['1'], temperatures=[3.0, 2.0], seeds=[1, 0])
     rows['rows']['NIF-128']['tuned'] = dict(trained=dict(ratio=-0.31, verdict='nearer', kid=-0.02, se=0.004, seeds=1, sd_seeds=None, base=0.1))
-    rows['rows']['NIF-128']['seeds'] = [0]                                                      # so the NF's seed 1 has no part in it
+    rows['rows']['NIF-128']['seeds'] = [0]                                                      # one seed stands against all of the NF's
     row = judged_of(tmp_path, table1=dict(celeba=rows))['table1.celeba.NIF-128.trained']
     assert row['note'].endswith('-31% (nearer) against the NF at its own best t, 2, 3') and row['ours'].startswith('-40.0%')
 
