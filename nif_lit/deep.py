@@ -179,7 +179,7 @@ def curves(scores):
                 ax.set(xscale='log', xticks=VARIANCES, xticklabels=[f'{t:g}' for t in VARIANCES], xlabel='factor of the innermost variance', title=what)
                 ax.minorticks_off()
             axes[2].plot([v['precision'] for v in by_t.values()], [v['coverage'] for v in by_t.values()], **how)
-            for t, v in ((t, by_t[t]) for t in (min(by_t), max(by_t))): axes[2].annotate(f'{t:g}', (v['precision'], v['coverage']), textcoords='offset points', xytext=(-4, 6) if t == max(by_t) and v['precision'] < 0.02 else (5, 1) if not name.startswith('deep') else (6, 3) if t == min(by_t) else (-5, 2), ha='right' if name.startswith('deep') and t != min(by_t) else 'left', fontsize=7.5, color='#444444')
+            for t, v in ((t, by_t[t]) for t in (min(by_t), max(by_t))): axes[2].annotate(f'{t:g}', (v['precision'], v['coverage']), textcoords='offset points', xytext=(12, 2) if m == 'NF' and t == max(by_t) else (5, 1) if not name.startswith('deep') else (-3, 7) if t == min(by_t) else (-5, 2), ha='right' if name.startswith('deep') and t != min(by_t) else 'left', fontsize=7.5, color=colours[name])
         widest = max(v['precision'] for by_t in scores.values() for v in by_t.values()) or 1.0
         tops = [max(v[what] + 2 * v[f'se_{what}'] for by_t in scores.values() for v in by_t.values()) for what in ('recall', 'coverage', 'coverage')]
         axes[2].set(xlabel='precision', title='coverage along the factor', xlim=(-0.04 * widest, 1.1 * widest))
