@@ -91,7 +91,7 @@ def train(dataset: Annotated[Optional[str], typer.Option(help='digits, fashion_m
     echo('\n' + text_table(('model', 'test bits/dim (± SE)', f'{names[0]} − model, paired (± SE)', 'images seen', 'images/s'), rows))
 
 
-@app.command(short_help='Bits per dimension of a trained model, as JSON.', epilog='\b\nExample:\n  nif_lit evaluate runs/NAME --samples 16')
+@app.command(short_help='Bits per dimension of a trained model, as JSON.', epilog='\b\nExample:\n  nif_lit evaluate runs/NAME --draws 4')
 def evaluate(run: Run, samples: Annotated[int, typer.Option(min=1, help='Draws of the importance-weighted bound of a deep NIF; the others are exact behind dequantization, and take 1.')] = 1,
              draws: Annotated[int, typer.Option(min=1, help='Dequantization draws to average.')] = 1, split: Annotated[str, typer.Option(help='train, valid or test.')] = 'test',
              data_folder: Folder = None):

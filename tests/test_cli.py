@@ -93,6 +93,14 @@ def test_every_command_on_a_small_run(tmp_path):
     a, b = np.load(tmp_path/'a.npy'), np.load(tmp_path/'b.npy')
     assert a.shape == (6, 8, 8, 1) and a.max() < 8 and (a != b).any()
     assert inside('embed', nif, '--split', 'valid', cwd=tmp_path).returncode == 0 and np.load(tmp_path/'embeddings.npy').shape == (143, 8)
+    nf = next(run for run, r in zip(runs, results) if r['config']['model'] == 'NF')
+    for command, why in ((('sample', nf, '--s', '0'), 'no manifold, and no s'), (('evaluate', nf, '--samples', '2'), '--samples is for a deep NIF'), (('evaluate', nif, '--samples', '2'), '--samples is for a deep NIF'), (('train', '--models', 'NF,NF'), 'names a model twice')):
+        refused = inside(*command, cwd=tmp_path)
+        assert refused.returncode == 1 and why in refused.stderr and refused.stderr.count('\n') == 1, refused.stderr
+    told = nf/'result.json'; kept = told.read_text(); told.write_text(json.dumps(json.loads(kept) | dict(config=json.loads(kept)['config'] | dict(bits=4))))
+    odd = inside('evaluate', nf, cwd=tmp_path); told.write_text(kept)
+    assert odd.returncode == 1 and 'one of them is damaged' in odd.stderr and odd.stderr.count('\n') == 1, odd.stderr
+    assert inside('sample', nf, '--n', '3', '--out', 'nf.npy', cwd=tmp_path).returncode == 0
     broken = inside('sample', nif, '--s', '-1', cwd=tmp_path)
     assert broken.returncode == 1 and 'variance' in broken.stderr
     (nif/'model.json').write_text('{"name": "NIF-9", "shape": [8, 8, 1]}')
