@@ -8,7 +8,6 @@ __all__ = ['app', 'Quiet', 'Folder', 'Run', 'reproduce', 'train', 'evaluate', 's
 
 # %% ../nbs/45_command_line.ipynb #d3400fbe
 import json
-import math
 import os
 import sys
 import traceback
@@ -60,11 +59,10 @@ def train(dataset: Annotated[Optional[str], typer.Option(help='digits, fashion_m
           processes: Annotated[Optional[int], typer.Option(min=1, help='How many processes train together.')] = None,
           process_id: Annotated[Optional[int], typer.Option(min=0, help='Which of them this is, from 0.')] = None):
     "Train models on the same images, score them on the test set, and print the paired difference. Interrupted, the same command goes on. All GPUs of a machine share each batch."
-    from nif_lit.experiments import DATASETS_AT, SCALES, dataset_of, experiment, finished, nearest, run, runs_folder
+    from nif_lit.experiments import DATASETS_AT, SCALES, experiment, nearest, run, runs_folder
     from nif_lit.likelihood import paired_difference
-    from nif_lit.models import parse_name
     from nif_lit.pictures import text_table
-    from nif_lit.training import first_does, join_processes
+    from nif_lit.training import join_processes
     if minutes is not None and images is not None: raise ValueError('give --minutes or --images, not both')
     dataset = dataset or DATASETS_AT[nearest('scale', scale, SCALES)][0]
     if (coordinator, processes, process_id) != (None, None, None):
@@ -75,11 +73,7 @@ def train(dataset: Annotated[Optional[str], typer.Option(help='digits, fashion_m
     if not names: raise ValueError(f'--models names no model, got {models!r}; for example NF,NIF-64')
     if len(set(names)) < len(names): raise ValueError(f'--models names a model twice, got {models!r}')
     def config_of(name, **budget): return experiment(dataset, name, scale=scale, seed=seed, bits=bits, compute=compute, **budget)
-    first = [config_of(name, minutes=minutes, images=images) for name in names][0]                    # a misspelt name fails before an hour of training
-    if not first_does(lambda: finished(first)):                                                       # and so does an M too large
-        N = math.prod(dataset_of(dataset, bits, first.split, data_folder).shape)
-        for name in names:
-            if (parse_name(name)[1] or 0) > N: raise ValueError(f'{name} has more latent dimensions than the {N} of {dataset}; choose M <= {N}')
+    first = [config_of(name, minutes=minutes, images=images) for name in names][0]                    # a misspelt name, or an M too large, fails before an hour of training
     for name in names:
         config = config_of(name, images=images if minutes is None else results[0]['images_seen']) if results else first
         results.append(run(config, folder=data_folder, progress=not quiet))
@@ -170,8 +164,8 @@ def _free(out, *endings):
     if out.is_dir(): raise ValueError(f'--out must be a file, and {out} is a folder')
     home = next(folder for folder in out.absolute().parents if folder.exists())                       # missing folders below it are made
     if not home.is_dir(): raise ValueError(f'--out lies in {home}, which is a file')
-    from nif_lit.data import write_bytes
-    try: write_bytes(home/f'.{out.name}.may-be-written', b'').unlink(missing_ok=True)
+    from nif_lit.data import try_writing
+    try: try_writing(out)
     except OSError as error: raise ValueError(f'--out lies in {home}, where nothing can be written: {error.strerror or error}') from error
 
 

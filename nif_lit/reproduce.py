@@ -6,12 +6,13 @@
 __all__ = ['FIGURES', 'SCORES', 'find_figures', 'work', 'train_all', 'reproduce']
 
 # %% ../nbs/39_reproduce.ipynb #5c04f8b0
+import math
 import time
 from pathlib import Path
 from . import architectures, deep, embeddings, off_manifold, paper_and_code, reconstructions, samples, table1, table2, temperature
 from .checks import nearest, whole
-from .data import DATASETS, DataError, title_of, write_bytes
-from .experiments import AGAIN, SCALES, at_hand, dataset_of, default_out, finished, former, keep_record, make, provenance, run, runs_folder, trained_at, trains
+from .data import DATASETS, DataError, title_of, try_writing
+from .experiments import AGAIN, SCALES, SHAPES, at_hand, dataset_of, default_out, finished, former, keep_record, make, provenance, run, runs_folder, trained_at, trains
 from .frechet import find_weights, read_weights
 from .pictures import gallery, text_table
 from .protocol import dims_at
@@ -36,7 +37,7 @@ SCORES = ('table1', 'fig1', 'off_manifold', 'fig6', 'fig10', 'deep', 'paper_and_
 
 def work(config):
     "What training an Experiment costs, in arbitrary units: images × pixels × steps × channels × (channels + 64), the 64 for passes over memory. Runs of minutes count as one image per 10 ms; the draws of a deep NIF are not counted."
-    pixels = {'digits': 64, 'fashion_mnist': 784, 'cifar10': 1024, 'celeba': 4096}[config.dataset]
+    pixels = math.prod(SHAPES[config.dataset][:2])
     return (config.images or 6_000 * config.minutes) * pixels * config.steps * config.channels * (config.channels + 64)
 
 
@@ -89,7 +90,7 @@ def reproduce(names=('all',), *, scale='smoke', dataset=None, seeds=None, out=No
     needed_by_all = {c.name: c for f in figures for c in f.needs(scale)}
     needed_here = set(wanted)
     out = Path(out or default_out(scale, needed_by_all, wanted, dataset=dataset, seeds=seeds))
-    try: write_bytes(next(p for p in (out, *out.absolute().parents) if p.exists())/'.may-be-written', b'').unlink(missing_ok=True)      # another process may have removed it
+    try: try_writing(out/'page')
     except OSError as error: raise ValueError(f'nothing can be written to {out}: {error.strerror or error}') from error
     for figure in figures:                                                      # before hours of training, not after them
         own = [c for c in figure.needs(scale) if c.name in wanted and (trains() or at_hand(figure, c, out))]
