@@ -179,7 +179,7 @@ def seeds_figure(rows, borrowed=None):
     fig = dots_figure([dict(label=m, mean=r['mean'], sd=r['sd'], values=r['values']) for m, r in rows.items()], 'test bits/dim', digits=4)
     for y, r in enumerate(rows.values()):
         if r['sd'] is not None or not borrowed: continue
-        _, _, bars = fig.axes[0].errorbar(r['mean'], y + 0.16, xerr=borrowed, fmt='none', ecolor=COLOURS['data'], elinewidth=1.4, zorder=1)
+        _, _, bars = fig.axes[0].errorbar(r['mean'], y, xerr=borrowed, fmt='none', ecolor=COLOURS['data'], elinewidth=1.4, zorder=1)
         for bar in bars: bar.set_linestyle((0, (3, 2)))
     return fig
 
