@@ -15,7 +15,7 @@ from .layer import Chain, Layer, inverse_of, log_mean_exp
 
 # %% ../nbs/04_elbo.ipynb #db134cc2
 class Terms(NamedTuple):
-    "The ELBO and its two terms in nats, each (batch,); `se` is the standard error of `value` over the draws."
+    "Fields `value`, `se`, `likelihood`, `manifold`: the ELBO, its standard error over the draws and its two terms, in nats, each (batch,)."
     value: Array
     se: Array
     likelihood: Array

@@ -17,7 +17,7 @@ DEFINITIONS = (6, 8)
 
 
 class Row(NamedTuple):
-    "One numbered equation: where it stands, the function that implements it, its check, its planted bug, their gaps (NaN where the output does not show them), the status."
+    "One numbered equation, fields `number`, `notebook` (where it stands), `function` (that implements it), `check`, `bug` (planted), `gap` and `bug_gap` (of the two; NaN where the output does not show them), `status`."
     number: int
     notebook: str
     function: str
