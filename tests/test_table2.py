@@ -75,6 +75,8 @@ def test_one_seed_borrows_a_bar_and_says_what_two_errors_are_worth():
     assert table2.borrowed_sd(record) == 0.002 == table2.borrowed_sd(record, 0.001) and table2.borrowed_sd(record, 0.01) == pytest.approx(0.01 / np.sqrt(2)) and table2.borrowed_sd(dict(b=record['b'])) is None
     def dashed(rows, borrowed): return [bar.get_segments()[0][:, 0].tolist() for bar in table2.seeds_figure(rows, borrowed).axes[0].collections if bar.get_linestyle()[0][1]]
     (low, high), = dashed(record['a'], 0.03)
+    drawn = table2.seeds_figure(record['b'], 0.03).axes[0]
+    assert {y for bar in drawn.collections for y in bar.get_segments()[0][:, 1]} == {y for dot in drawn.lines for y in dot.get_ydata()} == {0}                # the bar lies on its dot
     assert (low, high) == pytest.approx((1.07, 1.13)) and dashed(record['a'], None) == [] and len(dashed(record['b'], 0.03)) == 1
     np.testing.assert_allclose([table2.coverage(2), table2.coverage(3), table2.coverage(10_000)], [1 - 2 * np.arctan(0.5) / np.pi, 2 / np.sqrt(6), 0.9545], atol=1e-4)      # closed forms of 1 and 2 degrees of freedom, and the normal law
     with pytest.raises(ValueError, match='2 seeds or more, got 1'): table2.coverage(1)
